@@ -1,0 +1,3 @@
+module github.com/shannon-mcp/shannon
+
+go 1.26
