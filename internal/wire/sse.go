@@ -34,6 +34,10 @@ func NewSSEReader(r io.Reader, limit int) *SSEReader {
 	return &SSEReader{r: r, limit: limit, buf: make([]byte, 16<<10)}
 }
 
+// Reset makes the reader read from r, as a new one would, so that its buffer can
+// serve again.
+func (s *SSEReader) Reset(r io.Reader) { *s = SSEReader{r: r, limit: s.limit, buf: s.buf} }
+
 // Next returns the next event that has data, an id or a retry time; comments are
 // skipped. An event that the stream's end cuts off is dropped, as the standard
 // says, and the error of the reader returned. After a [*TooLargeError] it may be

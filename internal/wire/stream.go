@@ -22,6 +22,7 @@ type StreamOptions struct {
 	// Notification takes a notification that belongs to no call.
 	Notification func(e Envelope)
 	// Request answers a request of the server's own: a result object, or an error.
+	// Neither of them means no answer: no modern client answers a server.
 	Request func(e Envelope) (result []byte, err error)
 	// Noise takes what is no message: text on stdout, replies to nobody.
 	Noise func(line []byte, why error)
@@ -344,6 +345,9 @@ func (s *Stream) deliver(e Envelope) {
 
 func (s *Stream) answer(e Envelope) {
 	result, err := s.o.Request(e)
+	if result == nil && err == nil {
+		return
+	}
 	id := e.Get(FieldID)
 	var reply []byte
 	if err != nil {
