@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -189,22 +188,4 @@ func AppendList(dst []byte, page []Tool, cursor string) []byte {
 		dst = wire.AppendString(append(dst, `,"nextCursor":`...), cursor)
 	}
 	return append(dst, '}')
-}
-
-// ParseList splits a list result of a server into its definitions and the cursor
-// of the next page. key is the member that holds the list.
-func ParseList(result []byte, key string) (items [][]byte, cursor string, ok bool) {
-	list := wire.Member(result, key)
-	if len(list) == 0 || list[0] != '[' {
-		return nil, "", false
-	}
-	for item := range wire.Elements(list) {
-		items = append(items, slices.Clone(item))
-	}
-	if raw := wire.Member(result, "nextCursor"); raw != nil && string(raw) != "null" {
-		if json.Unmarshal(raw, &cursor) != nil {
-			return nil, "", false
-		}
-	}
-	return items, cursor, true
 }

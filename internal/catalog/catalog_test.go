@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shannon-mcp/shannon/internal/wire"
 )
 
 func def(name string) []byte {
@@ -76,7 +78,7 @@ func TestPagesCoverEverythingOnce(t *testing.T) {
 		for {
 			page, next := s.Page(after, limit)
 			n += len(page)
-			items, cursor, ok := ParseList(AppendList(nil, page, next), "tools")
+			items, cursor, ok := wire.ParseList(AppendList(nil, page, next), "tools")
 			if !ok || len(items) != len(page) || cursor != next {
 				t.Fatalf("limit %d: the encoded page does not read back", limit)
 			}

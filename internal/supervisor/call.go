@@ -1,0 +1,208 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/shannon-mcp/shannon"
+	"github.com/shannon-mcp/shannon/internal/wire"
+)
+
+// Bounds of one list of a server, so that an endless one ends.
+const (
+	maxPages = 1000
+	maxTools = 100_000
+)
+
+// Call sends a request to the server within ctx, connecting first where that
+// helps. A request that was certainly not sent is tried once more.
+func (u *Unit) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+	u.busy.Add(1)
+	defer u.busy.Add(-1)
+	for first := true; ; first = false {
+		peer, err := u.peer(ctx, r.Client.Era)
+		if err != nil {
+			return wire.Reply{}, err
+		}
+		reply, err := peer.Call(ctx, r, sink)
+		if err == nil {
+			u.alive()
+			return reply, nil
+		}
+		if !first || shannon.CodeOf(err) != shannon.CodeServerDown {
+			return wire.Reply{}, err
+		}
+	}
+}
+
+// errNoAnswer is the cause with which a call's context ends at its time limit.
+var errNoAnswer = errors.New("the time limit has passed")
+
+// Relay is Call for a client's request: within the server's request timeout,
+// which progress restarts.
+func (u *Unit) Relay(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+	limit := u.o.RequestTimeout
+	if s := u.state.Load(); s.Server.RequestTimeout != nil {
+		limit = s.Server.RequestTimeout.Std()
+	}
+	return u.within(ctx, limit, r, sink)
+}
+
+// Request is Call within the server's Timeout.
+func (u *Unit) Request(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+	return u.within(ctx, u.state.Load().Server.Timeout.Std(), r, sink)
+}
+
+func (u *Unit) within(ctx context.Context, limit time.Duration, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+	if limit <= 0 {
+		return u.Call(ctx, r, sink)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(limit, func() { cancel(errNoAnswer) })
+	defer func() { timer.Stop(); cancel(nil) }()
+	if sink != nil && r.Has(wire.FieldMetaToken) {
+		sink = &restarting{Sink: sink, timer: timer, limit: limit}
+	}
+	reply, err := u.Call(ctx, r, sink)
+	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
+		e := shannon.Errorf(shannon.CodeTimeout, "Raise the limit: shannon set "+u.state.Load().Server.Name+" request_timeout=600",
+			"server %q did not answer %s within %s: %w", u.state.Load().Server.Name, r.Method, limit, err)
+		e.MayHaveRun = true
+		return wire.Reply{}, e
+	}
+	return reply, err
+}
+
+// restarting restarts a call's time limit when progress comes.
+type restarting struct {
+	wire.Sink
+	timer *time.Timer
+	limit time.Duration
+}
+
+func (r *restarting) Deliver(n wire.Notification) {
+	// A timer that has fired or was stopped stays so: its call is over.
+	if r.timer.Stop() {
+		r.timer.Reset(r.limit)
+	}
+	r.Sink.Deliver(n)
+}
+
+// Notify sends a notification to the main peer.
+func (u *Unit) Notify(ctx context.Context, era shannon.Era, method string, params []byte) error {
+	peer, err := u.peer(ctx, era)
+	if err != nil {
+		return err
+	}
+	return peer.Notify(ctx, method, params)
+}
+
+// Info tells what the handshake with a peer of that era found, connecting first
+// where needed.
+func (u *Unit) Info(ctx context.Context, era shannon.Era) (*wire.Info, error) {
+	peer, err := u.peer(ctx, era)
+	if err != nil {
+		return nil, err
+	}
+	return peer.Info(), nil
+}
+
+// peer returns the peer for a client of that era. It waits only when the server
+// has to be connected first.
+func (u *Unit) peer(ctx context.Context, era shannon.Era) (wire.Peer, error) {
+	for {
+		s := u.state.Load()
+		if p := s.choose(era); p != nil {
+			return p, nil
+		}
+		var need error
+		if err := u.post(ctx, func(l *loop) { need = l.need(era) }); err != nil {
+			return nil, err
+		}
+		if need != nil {
+			return nil, need
+		}
+		if err := u.wait(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (u *Unit) alive() { u.seen.Store(time.Now().UnixNano()) }
+
+// hooks give the observer what a peer sends outside of calls.
+func (u *Unit) hooks(s *shannon.Server) Hooks {
+	return Hooks{
+		Log: func(source string, line []byte) { u.o.Observer.Log(s, source, line) },
+		Notification: func(e wire.Envelope) {
+			u.alive()
+			if e.Method == "notifications/tools/list_changed" {
+				select {
+				case u.relist <- struct{}{}:
+				default: // one is waiting already
+				}
+			}
+			u.o.Observer.Notification(s, e)
+		},
+	}
+}
+
+// closePeer ends a peer, also when the unit's own life is over: its process must
+// be gone before the unit is.
+func (u *Unit) closePeer(ctx context.Context, p wire.Peer) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return p.Close(ctx)
+}
+
+// discard ends a peer whose end is not news.
+func (u *Unit) discard(ctx context.Context, p wire.Peer) {
+	if err := u.closePeer(ctx, p); err != nil {
+		u.o.Log.Debug("peer closed", "err", err)
+	}
+}
+
+// list reads all pages of a server's tools.
+func (u *Unit) list(ctx context.Context, s *shannon.Server, peer wire.Peer) (got list) {
+	if wire.Member(peer.Info().Capabilities, "tools") == nil {
+		return list{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout.Std())
+	defer cancel()
+	var params []byte
+	for range maxPages {
+		items, cursor, err := u.page(ctx, s, peer, params)
+		if err != nil {
+			return list{err: err}
+		}
+		if got.tools = append(got.tools, items...); cursor == "" {
+			return got
+		}
+		if len(got.tools) > maxTools {
+			break
+		}
+		params = append(wire.AppendString([]byte(`{"cursor":`), cursor), '}')
+	}
+	return list{err: shannon.Errorf(shannon.CodeProtocolError, "", "server %q lists its tools without end", s.Name)}
+}
+
+// page reads one page of a server's tools.
+func (u *Unit) page(ctx context.Context, s *shannon.Server, peer wire.Peer, params []byte) (items [][]byte, cursor string, err error) {
+	r, err := wire.Author(u.o.Client, "tools/list", params)
+	if err != nil {
+		return nil, "", err
+	}
+	reply, err := peer.Call(ctx, r, nil)
+	if err != nil {
+		return nil, "", shannon.Errorf(shannon.CodeOf(err), "", "server %q did not list its tools: %w", s.Name, err)
+	}
+	if reply.Kind == wire.KindError {
+		return nil, "", shannon.Errorf(shannon.CodeCallFailed, "", "server %q answered tools/list with an error: %s", s.Name, reply.Get(wire.FieldError))
+	}
+	items, cursor, ok := wire.ParseList(reply.Get(wire.FieldResult), "tools")
+	if !ok {
+		return nil, "", shannon.Errorf(shannon.CodeProtocolError, "", "server %q answered tools/list without a list", s.Name)
+	}
+	return items, cursor, nil
+}
