@@ -32,8 +32,10 @@ run: build ## the daemon, with a demo server, in ./.shannon
 	SHANNON_HOME="$${SHANNON_HOME:-$(CURDIR)/.shannon}" exec bin/shannon serve --demo
 
 test: ## every test that needs only Go
-	go vet ./...
-	scripts/gotest.sh -shuffle=on $(TESTFLAGS) ./...
+	status=0; \
+	go vet ./... || status=1; \
+	scripts/gotest.sh -shuffle=on $(TESTFLAGS) ./... || status=1; \
+	exit $$status
 
 race: export CGO_ENABLED = 1
 race: ## every test under the race detector

@@ -35,7 +35,6 @@ var layout = map[string][]string{
 	"examples/embed":       {"manager"},
 	"internal/api":         {},
 	"internal/auth":        {},
-	"internal/bench":       {anything}, // no part of the product
 	"internal/bridge":      {},
 	"internal/builtin":     {},
 	"internal/catalog":     {},
@@ -46,21 +45,28 @@ var layout = map[string][]string{
 	"internal/edge":        {},
 	"internal/explain":     {},
 	"internal/gateway":     {"internal/catalog"},
-	"internal/mcptest":     {}, // imported by tests only
 	"internal/process":     {},
 	"internal/store":       {},
 	"internal/supervisor":  {},
 	"internal/telemetry":   {},
 	"internal/transport":   {"internal/process"},
 	"internal/wire":        {},
+
+	// No part of the product: see testOnly.
+	"internal/bench":           {anything},
+	"internal/contract":        {"internal/mcptest"},
+	"internal/mcptest":         {},
+	"internal/mcptest/fakemcp": {"internal/mcptest"},
 }
 
-// testImports is what tests of a package may import besides; every test may
-// import internal/mcptest.
+// testOnly may be imported by tests, and by one another where layout says so.
+var testOnly = []string{"internal/mcptest", "internal/contract"}
+
+// testImports is what tests of a package may import besides.
 var testImports = map[string][]string{
-	"remote":        {"manager"}, // one contract test runs on both
-	"cmd/shannon":   {anything},  // end to end
-	"internal/api":  {"remote"},  // the API is tested through its client
+	"remote":        {anything}, // the contract test runs on a real manager
+	"cmd/shannon":   {anything}, // end to end
+	"internal/api":  {"remote"}, // the API is tested through its client
 	"internal/edge": {"internal/gateway", "internal/catalog"},
 }
 
@@ -170,12 +176,12 @@ func mayImport(f *file, dir string) bool {
 		allowed = []string{""}
 	}
 	if f.test {
-		allowed = slices.Concat(allowed, testImports[f.dir], []string{"internal/mcptest"})
+		allowed = slices.Concat(allowed, testImports[f.dir], testOnly)
 	}
-	if slices.Contains(allowed, anything) {
-		return dir != "internal/mcptest" || f.test || f.dir == "internal/bench"
+	if slices.Contains(allowed, dir) {
+		return true
 	}
-	return slices.Contains(allowed, dir)
+	return slices.Contains(allowed, anything) && (f.dir == "internal/bench" || !slices.Contains(testOnly, dir))
 }
 
 func TestImports(t *testing.T) {

@@ -10,7 +10,7 @@
 #	notrun WHY     it could not be tried here, through no fault of the code
 # A step that takes longer than STEP_TIMEOUT (20m) is stopped and has failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 results=${STEPS_RESULTS:-$PWD/.cache/steps.tsv}
 mkdir -p "$(dirname "$results")"
@@ -23,7 +23,11 @@ run_step() {
 	report=$(mktemp)
 	start=$(date +%s)
 	printf '\n===== %s\n' "$step"
-	STEP_REPORT=$report timeout --kill-after=10 "${STEP_TIMEOUT:-20m}" make --no-print-directory "$step" </dev/null || status=$?
+	# timeout has a process group of its own, which an interrupt here must reach.
+	STEP_REPORT=$report timeout --kill-after=10 "${STEP_TIMEOUT:-20m}" make --no-print-directory "$step" </dev/null &
+	trap 'kill -TERM '$!' 2>/dev/null; exit 130' INT TERM
+	wait $! || status=$?
+	trap - INT TERM
 	passed=$(field passed "$report")
 	failed=$(field failed "$report")
 	why=$(sed -n 's/^notrun //p' "$report" | head -n 1)
