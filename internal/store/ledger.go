@@ -32,7 +32,7 @@ func (s *Store) prepareLedger(ctx context.Context) error {
 			strings.Repeat(", ?", strings.Count(ledgerColumns, ",")) + ")"},
 	} {
 		var err error
-		if *p.stmt, err = s.writes.PrepareContext(ctx, p.query); err != nil {
+		if *p.stmt, err = s.writes.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // Close closes them
 			return err
 		}
 	}
@@ -52,7 +52,9 @@ func (s *Store) Record(ctx context.Context, t shannon.Transition) (int64, error)
 		if err := s.endState(ctx, tx, t.ServerID, began); err != nil {
 			return err
 		}
-		result, err := tx.StmtContext(ctx, s.insertRow).ExecContext(ctx,
+		insert := tx.StmtContext(ctx, s.insertRow)
+		defer func() { _ = insert.Close() }() // the prepared one stays
+		result, err := insert.ExecContext(ctx,
 			t.ServerID, some(t.Server), string(t.State), some(t.Cause), some(t.Problem), some(t.Error), some(t.Attempt), some(t.Era), some(t.Version),
 			some(t.PID), some(t.Command), some(t.HandshakeMS), t.ExitCode, some(t.Signal), some(t.Stderr),
 			formatTime(began), formatTimePtr(t.DisconnectedAt), t.Duration, formatTimePtr(t.NextRetry))
@@ -72,7 +74,9 @@ func (s *Store) endState(ctx context.Context, tx *sql.Tx, serverID string, end t
 		began sql.NullString
 	}
 	var found []open
-	rows, err := tx.StmtContext(ctx, s.openRows).QueryContext(ctx, serverID)
+	openRows, closeRow := tx.StmtContext(ctx, s.openRows), tx.StmtContext(ctx, s.closeRow)
+	defer func() { _, _ = openRows.Close(), closeRow.Close() }() // the prepared ones stay
+	rows, err := openRows.QueryContext(ctx, serverID)
 	if err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (s *Store) endState(ctx context.Context, tx *sql.Tx, serverID string, end t
 			// The wall clock may have been set back in between.
 			seconds = max(0, math.Round(end.Sub(began).Seconds()*1e6)/1e6)
 		}
-		if _, err := tx.StmtContext(ctx, s.closeRow).ExecContext(ctx, formatTime(end), seconds, o.id); err != nil {
+		if _, err := closeRow.ExecContext(ctx, formatTime(end), seconds, o.id); err != nil {
 			return err
 		}
 	}

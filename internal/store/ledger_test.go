@@ -40,22 +40,22 @@ func TestRecordRoundTripAndClose(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 123456000, time.UTC)
 	full := shannon.Transition{
 		ServerID: "a", Server: "git", State: shannon.StateError, Cause: "exit", Problem: shannon.CodeCrashLoop, Error: "died",
-		Attempt: 3, Era: shannon.EraModern, Version: "2026-07-28", PID: 42, Command: "/bin/x", HandshakeMS: 17, ExitCode: ptr(0),
-		Signal: "killed", Stderr: "a\nb", ConnectedAt: &at, NextRetry: ptr(at.Add(time.Minute)),
+		Attempt: 3, Era: shannon.EraModern, Version: "2026-07-28", PID: 42, Command: "/bin/x", HandshakeMS: 17, ExitCode: new(0),
+		Signal: "killed", Stderr: "a\nb", ConnectedAt: &at, NextRetry: new(at.Add(time.Minute)),
 	}
 	full.ID = record(t, s, full)
-	other := shannon.Transition{ServerID: "b", State: shannon.StateConnected, ConnectedAt: ptr(at.Add(time.Second))}
+	other := shannon.Transition{ServerID: "b", State: shannon.StateConnected, ConnectedAt: new(at.Add(time.Second))}
 	other.ID = record(t, s, other)
 	if diff := cmp.Diff([]shannon.Transition{other, full}, history(t, s, shannon.HistoryFilter{})); diff != "" {
 		t.Errorf("history: %s", diff)
 	}
-	next := shannon.Transition{ServerID: "a", State: shannon.StateConnecting, ConnectedAt: ptr(at.Add(1500 * time.Millisecond))}
+	next := shannon.Transition{ServerID: "a", State: shannon.StateConnecting, ConnectedAt: new(at.Add(1500 * time.Millisecond))}
 	next.ID = record(t, s, next)
-	full.DisconnectedAt, full.Duration = next.ConnectedAt, ptr(1.5)
+	full.DisconnectedAt, full.Duration = next.ConnectedAt, new(1.5)
 	// The clock is set back.
-	last := shannon.Transition{ServerID: "a", State: shannon.StateConnected, ConnectedAt: ptr(at.Add(-time.Hour))}
+	last := shannon.Transition{ServerID: "a", State: shannon.StateConnected, ConnectedAt: new(at.Add(-time.Hour))}
 	last.ID = record(t, s, last)
-	next.DisconnectedAt, next.Duration = last.ConnectedAt, ptr(0.0)
+	next.DisconnectedAt, next.Duration = last.ConnectedAt, new(0.0)
 	if diff := cmp.Diff([]shannon.Transition{last, next, other, full}, history(t, s, shannon.HistoryFilter{})); diff != "" {
 		t.Errorf("history: %s", diff)
 	}
@@ -90,7 +90,7 @@ func TestHistoryFilter(t *testing.T) {
 		{ServerID: "gone", Server: "now", State: shannon.StateError}, // an earlier holder of the name
 	}
 	for i := range rows {
-		rows[i].ConnectedAt = ptr(at.Add(time.Duration(i) * time.Second))
+		rows[i].ConnectedAt = new(at.Add(time.Duration(i) * time.Second))
 		record(t, s, rows[i])
 	}
 	for name, tc := range map[string]struct {
@@ -133,10 +133,10 @@ func TestPrune(t *testing.T) {
 	defer s.Close()
 	before := len(history(t, s, shannon.HistoryFilter{Limit: 1000}))
 	for i := range 150 { // one a day, the last one today; each ends the one before
-		record(t, s, shannon.Transition{ServerID: "busy", State: shannon.StateConnected, ConnectedAt: ptr(now.AddDate(0, 0, i-149))})
+		record(t, s, shannon.Transition{ServerID: "busy", State: shannon.StateConnected, ConnectedAt: new(now.AddDate(0, 0, i-149))})
 	}
 	for i := range 10 {
-		record(t, s, shannon.Transition{ServerID: "quiet", State: shannon.StateConnected, ConnectedAt: ptr(now.AddDate(-1, 0, i))})
+		record(t, s, shannon.Transition{ServerID: "quiet", State: shannon.StateConnected, ConnectedAt: new(now.AddDate(-1, 0, i))})
 	}
 	for _, tc := range []struct{ keepDays, deleted, left int }{
 		{1000, 0, 160},

@@ -98,10 +98,9 @@ func handle(text string) string {
 	}
 	var b strings.Builder
 	var last byte
-	for _, r := range strings.ToLower(text) {
-		c := byte('-')
-		if r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
-			c = byte(r)
+	for _, c := range []byte(strings.ToLower(text)) {
+		if c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			c = '-'
 		}
 		separates := c == '-' || c == '_'
 		if separates && (last == '-' || last == '_') {

@@ -67,8 +67,8 @@ func (o *Options) prepare() error {
 		return fmt.Errorf("find database %q: %w", o.Path, errors.Join(err, fs.ErrInvalid))
 	}
 	// SQLite puts its other files beside what a link leads to.
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	o.Path = path
 	dir := filepath.Dir(path)

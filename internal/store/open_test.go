@@ -265,7 +265,7 @@ func TestReadOnlyForOthers(t *testing.T) {
 	if !ok || os.Getuid() != 0 {
 		t.Skip("needs root, to become somebody else")
 	}
-	dir, err := os.MkdirTemp("", "store")
+	dir, err := os.MkdirTemp("", "store") //nolint:usetesting // others may not enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,8 +134,6 @@ func wantCode(t *testing.T, err error, code shannon.Code) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // plain compares servers with their secrets, which hide from formatting.
 func plain(t *testing.T, s shannon.Server) string {
 	t.Helper()
@@ -153,8 +151,8 @@ func fullServer() shannon.Server {
 	s.Env = map[string]shannon.Secret{"TOKEN": "hunter2", "EMPTY": ""}
 	s.Endpoint = "https://example.com/mcp?a=b&c=d"
 	s.Headers = map[string]shannon.Secret{"Authorization": "Bearer hunter2"}
-	s.Prefix, s.Isolation, s.Start, s.Enabled = ptr(""), shannon.IsolationSession, shannon.StartLazy, false
-	s.Timeout, s.RequestTimeout = shannon.Seconds(1.5), ptr(shannon.Duration(0))
+	s.Prefix, s.Isolation, s.Start, s.Enabled = new(""), shannon.IsolationSession, shannon.StartLazy, false
+	s.Timeout, s.RequestTimeout = shannon.Seconds(1.5), new(shannon.Duration(0))
 	s.RetryCount, s.RetryDelay, s.HealthCheckInterval = 0, shannon.Duration(300*time.Millisecond), shannon.Seconds(90)
 	s.Config = shannon.Opaque(`{"api_key":"hunter2", "n":9007199254740993}`)
 	return s
