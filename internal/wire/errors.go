@@ -48,8 +48,10 @@ func parseError(at int, what string) error {
 // where errors become JSON-RPC codes. A server's own error object passes as it
 // is by [AppendError].
 func ToRPC(err error) *RPCError {
-	if e, ok := errors.AsType[*RPCError](err); ok {
-		return e
+	e, named := errors.AsType[*shannon.Error](err)
+	if rpc, ok := errors.AsType[*RPCError](err); ok && !named {
+		// Below a named problem it says what a server did wrong, not the client.
+		return rpc
 	}
 	p := shannon.ProblemOf(err)
 	code := CodeInternal
@@ -65,7 +67,7 @@ func ToRPC(err error) *RPCError {
 	if p.Hint != "" {
 		data["hint"] = p.Hint
 	}
-	if e, ok := errors.AsType[*shannon.Error](err); ok && e.MayHaveRun {
+	if named && e.MayHaveRun {
 		data["mayHaveRun"] = true
 	}
 	return &RPCError{Code: code, Message: p.Message, Data: data}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"unicode/utf8"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -18,6 +19,8 @@ type TooLargeError struct {
 	Limit int
 	// ID is the id of the message, as it stood in it; nil when it had none.
 	ID []byte
+	// Kind is KindRequest or KindResult, where that could be told, else KindInvalid.
+	Kind Kind
 }
 
 // Error implements error.
@@ -66,8 +69,8 @@ func (l *LineReader) Next() ([]byte, error) {
 			return nil, l.tooLarge(long, chunk)
 		}
 		if err := l.fill(&long); err != nil {
-			if len(long) > 0 {
-				return long, nil
+			if line := bytes.TrimSuffix(long, []byte{'\r'}); len(line) > 0 {
+				return line, nil
 			}
 			return nil, err
 		}
@@ -115,17 +118,25 @@ func (l *LineReader) tooLarge(parts ...[]byte) error {
 		}
 		f.feed(chunk)
 	}
-	return &TooLargeError{Limit: l.limit, ID: f.id}
+	return f.tooLarge(l.limit)
 }
 
 // FindID returns the top-level id of a message that need not be valid, nil when
 // it has none or several.
 func FindID(raw []byte) []byte {
+	id, _ := findID(raw)
+	return id
+}
+
+// findID is [FindID] that tells, too, what has the id; see [TooLargeError].
+func findID(raw []byte) ([]byte, Kind) {
 	var f idFinder
 	f.feed(raw)
-	f.feed([]byte{'\n'})
-	return f.id
+	return f.found()
 }
+
+// maxID is how long an id may be that is found in a message that was not kept.
+const maxID = 128
 
 // idFinder finds the value of the top-level member "id" in a message that is
 // too large, or too broken, to be scanned. It keeps a few bytes only.
@@ -133,19 +144,42 @@ type idFinder struct {
 	depth   int
 	inText  bool
 	escape  bool
+	gap     bool   // there was space behind the word
+	word    []byte // the top-level string or scalar being read, cut behind maxID
 	afterID bool   // the value that follows is the id's
-	word    []byte // the top-level string or scalar being read, cut at 80 bytes
 	id      []byte
 	twice   bool
+	method  bool // it has a method
+	jsonrpc bool // it has a version or a result: text that has neither may be a log record
+}
+
+// found returns the id and what has it, nil and KindInvalid when there is none.
+func (f *idFinder) found() ([]byte, Kind) {
+	switch {
+	case f.id == nil || f.twice:
+		return nil, KindInvalid
+	case f.method:
+		return f.id, KindRequest
+	case f.jsonrpc:
+		return f.id, KindResult
+	}
+	return f.id, KindInvalid
+}
+
+func (f *idFinder) tooLarge(limit int) *TooLargeError {
+	id, kind := f.found()
+	return &TooLargeError{Limit: limit, ID: id, Kind: kind}
 }
 
 // feed reads on and tells whether the line has ended.
 func (f *idFinder) feed(b []byte) bool {
-	for _, c := range b {
-		switch {
-		case c == '\n' && !f.inText:
-			f.endWord()
-			return true
+	for i := 0; i < len(b); i++ {
+		if f.inText && !f.escape && (f.depth != 1 || len(f.word) > maxID) {
+			if i += plain(b[i:]); i == len(b) {
+				break // what text is made of is not kept
+			}
+		}
+		switch c := b[i]; {
 		case f.inText:
 			f.text(c)
 		case c == '"':
@@ -158,12 +192,13 @@ func (f *idFinder) feed(b []byte) bool {
 			f.endWord()
 			f.depth--
 		case c == ':':
-			f.afterID = f.depth == 1 && string(f.word) == `"id"`
-			f.word = nil
+			f.endKey()
 		case c == ',':
 			f.endWord()
 		case c > ' ':
 			f.keep(c)
+		default:
+			f.gap = len(f.word) > 0
 		}
 	}
 	// A line break inside of a string cannot be valid; the line ends there.
@@ -183,18 +218,35 @@ func (f *idFinder) text(c byte) {
 }
 
 func (f *idFinder) keep(c byte) {
-	if f.depth == 1 && len(f.word) < 80 {
+	if f.gap { // two words are none
+		f.word, f.gap = append(f.word, ' '), false
+	}
+	if f.depth == 1 && len(f.word) <= maxID {
 		f.word = append(f.word, c)
 	}
 }
 
+func (f *idFinder) endKey() {
+	f.afterID = false
+	switch string(f.word) {
+	case `"id"`:
+		f.afterID = true
+	case `"method"`:
+		f.method = true
+	case `"jsonrpc"`, `"result"`:
+		f.jsonrpc = true
+	}
+	f.word, f.gap = nil, false
+}
+
+// endWord ends a value. One that no comma or bracket ends is cut off.
 func (f *idFinder) endWord() {
-	if f.afterID && f.depth == 1 && len(f.word) > 0 && !f.twice {
-		if f.id != nil {
-			f.id, f.twice = nil, true
-		} else {
+	if f.afterID && f.depth == 1 && len(f.word) > 0 {
+		s := scanner{b: f.word}
+		if len(f.word) <= maxID && stringOrNumber(f.word) && utf8.Valid(f.word) && s.value() == nil && s.i == len(f.word) {
+			f.twice = f.id != nil
 			f.id = bytes.Clone(f.word)
 		}
 	}
-	f.word, f.afterID = nil, false
+	f.word, f.gap, f.afterID = nil, false, false
 }

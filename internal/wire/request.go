@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shannon-mcp/shannon"
@@ -43,7 +44,7 @@ func NewRequest(e Envelope, c *Client) (*Request, error) {
 		return r, nil
 	}
 	name, ok := e.Text(f)
-	if !ok {
+	if !ok || strings.IndexByte(name, 0) >= 0 { // NUL: some readers stop there
 		return r, Errorf(CodeInvalidParams, "the parameter that names the subject of %s must be a string", e.Method)
 	}
 	r.Name = name
@@ -88,8 +89,8 @@ type Outgoing struct {
 func (r *Request) AppendTo(dst []byte, o *Outgoing) []byte {
 	var buf [4]Edit
 	edits := append(buf[:0], Edit{r.At(FieldID), o.ID})
-	if r.Rename != "" && r.Rename != r.Name {
-		edits = append(edits, Edit{r.At(RoutingField(r.Method)), AppendString(nil, r.Rename)})
+	if f := RoutingField(r.Method); f != 0 && r.Has(f) && r.Rename != "" && r.Rename != r.Name {
+		edits = append(edits, Edit{r.At(f), AppendString(nil, r.Rename)})
 	}
 	edits = r.metaEdits(edits, o)
 	slices.SortFunc(edits, func(a, b Edit) int { return cmp.Compare(a.At.Start, b.At.Start) })
@@ -102,10 +103,10 @@ func (r *Request) metaEdits(edits []Edit, o *Outgoing) []Edit {
 	stated := r.Has(FieldMetaVersion) // the client speaks per-request metadata
 	switch {
 	case stated == (o.Version != ""):
-		if r.Has(FieldMetaToken) {
+		if r.token() != nil {
 			edits = append(edits, Edit{r.At(FieldMetaToken), o.ID})
 		}
-		if v := r.Get(FieldMetaVersion); v != nil && string(v[1:len(v)-1]) != o.Version {
+		if v, _ := r.Text(FieldMetaVersion); stated && v != o.Version {
 			edits = append(edits, Edit{r.At(FieldMetaVersion), AppendString(nil, o.Version)})
 		}
 		return edits
@@ -125,30 +126,43 @@ func (r *Request) metaEdits(edits []Edit, o *Outgoing) []Edit {
 	}
 }
 
+// token returns the client's progress token. One of another type than the
+// protocol has is none, and goes through as it is.
+func (r *Request) token() []byte {
+	if t := r.Get(FieldMetaToken); stringOrNumber(t) {
+		return t
+	}
+	return nil
+}
+
 // newMeta writes _meta for the other era: with the per-request fields, or
 // without them. What the client put there besides stays byte for byte.
 func (r *Request) newMeta(o *Outgoing) []byte {
 	out := []byte{'{'}
-	add := func(key string, value []byte) {
+	add := func(quotedKey, value string) {
 		if len(out) > 1 {
 			out = append(out, ',')
 		}
-		out = append(append(AppendString(out, key), ':'), value...)
+		out = append(append(append(out, quotedKey...), ':'), value...)
 	}
 	if o.Version != "" {
-		add(MetaVersion, AppendString(nil, o.Version))
+		add(`"`+MetaVersion+`"`, string(AppendString(nil, o.Version)))
 		if info := cmp.Or(string(r.clientInfo()), string(o.Info)); info != "" {
-			add(MetaClientInfo, []byte(info))
+			add(`"`+MetaClientInfo+`"`, info)
 		}
-		add(MetaClientCaps, o.Capabilities)
+		add(`"`+MetaClientCaps+`"`, cmp.Or(string(o.Capabilities), "{}"))
 	}
-	for key, value := range Members(r.Get(FieldMeta)) {
-		switch key {
-		case MetaVersion, MetaClientInfo, MetaClientCaps, MetaLogLevel:
-		case MetaToken:
-			add(key, o.ID)
+	for key, value := range members(r.Get(FieldMeta)) {
+		// A reserved key that is written in another way was refused by Scan.
+		switch string(key) {
+		case `"` + MetaVersion + `"`, `"` + MetaClientInfo + `"`, `"` + MetaClientCaps + `"`, `"` + MetaLogLevel + `"`:
+		case `"` + MetaToken + `"`:
+			if r.token() != nil {
+				value = o.ID
+			}
+			add(string(key), string(value))
 		default:
-			add(key, value)
+			add(string(key), string(value))
 		}
 	}
 	return append(out, '}')
@@ -169,12 +183,18 @@ type Reply struct {
 // InputRequired tells whether the result asks the client for input first
 // (2026-07-28, basic/patterns/mrtr).
 func (r *Reply) InputRequired() bool {
-	return string(r.Get(FieldResultType)) == `"input_required"`
+	t, _ := r.Text(FieldResultType)
+	return t == "input_required"
 }
 
 // AppendTo appends the reply with the client's id, byte for byte, and members
-// that are put in front of those of the result, such as `"ttlMs":0`.
+// that are put in front of those of the result, such as `"ttlMs":0`; the result
+// must not have them.
 func (r *Reply) AppendTo(dst, id, members []byte) []byte {
+	if !r.Has(FieldID) { // an error whose sender could not read ours
+		dst = append(append(append(dst, `{"jsonrpc":"2.0","id":`...), id...), `,"error":`...)
+		return append(append(dst, r.Get(FieldError)...), '}')
+	}
 	edits := []Edit{{r.At(FieldID), id}}
 	if len(members) > 0 && r.Kind == KindResult && r.Raw[r.At(FieldResult).Start] == '{' {
 		p := r.At(FieldResult)

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -127,17 +128,46 @@ func Scan(raw []byte) (Envelope, error) {
 		return e, parseError(0, "the message is not valid UTF-8")
 	}
 	s := scanner{b: raw, e: &e}
-	if err := s.message(); err != nil {
+	err := s.message()
+	badID := e.checkID(&s)
+	switch {
+	case err != nil:
 		return e, err
+	case badID != nil:
+		return e, badID
 	}
-	return e, e.classify(&s)
+	if err = e.classify(&s); err != nil {
+		e.Kind = KindInvalid
+	}
+	return e, err
+}
+
+// checkID forgets an id that no answer could carry.
+func (e *Envelope) checkID(s *scanner) error {
+	at := e.spans[FieldID]
+	id := e.Get(FieldID)
+	twofold := s.ambiguous("id", FieldID)
+	// At the end of the text it is cut off: a message ends with a bracket.
+	if twofold == nil && stringOrNumber(id) && at.End < len(e.Raw) {
+		return nil
+	}
+	e.spans[FieldID] = Span{}
+	switch {
+	case twofold != nil:
+		return twofold
+	case id == nil || string(id) == "null" && e.Has(FieldError) && !e.Has(FieldMethod):
+		return nil
+	}
+	return invalid("the id must be a string or a number")
+}
+
+// stringOrNumber tells whether a value has a type that ids and progress tokens have.
+func stringOrNumber(value []byte) bool {
+	return len(value) > 0 && (value[0] == '"' || value[0] == '-' || value[0] >= '0' && value[0] <= '9')
 }
 
 // classify decides what the message is and refuses what could be read in two ways.
 func (e *Envelope) classify(s *scanner) error {
-	if s.repeated[FieldID] || s.disguised[FieldID] {
-		e.spans[FieldID] = Span{} // which of them is the id cannot be known
-	}
 	for _, k := range topKeys {
 		if err := s.ambiguous(k.key, k.field); err != nil {
 			return err
@@ -146,18 +176,11 @@ func (e *Envelope) classify(s *scanner) error {
 	if string(e.Get(FieldJSONRPC)) != `"2.0"` {
 		return invalid(`member "jsonrpc" must be "2.0"`)
 	}
-	if id := e.Get(FieldID); id != nil && id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
-		isReply := e.Has(FieldError) && string(id) == "null"
-		e.spans[FieldID] = Span{}
-		if !isReply {
-			return invalid("the id must be a string or a number")
-		}
-	}
 	if !e.Has(FieldMethod) {
 		return e.classifyReply(s)
 	}
 	method, ok := e.Text(FieldMethod)
-	if !ok || method == "" {
+	if !ok || method == "" || strings.IndexByte(method, 0) >= 0 { // NUL: some readers stop there
 		return invalid("the method must be a string")
 	}
 	if e.Has(FieldResult) || e.Has(FieldError) {
@@ -223,7 +246,7 @@ func RoutingField(method string) Field {
 		return FieldName
 	case "resources/read", "resources/subscribe", "resources/unsubscribe":
 		return FieldURI
-	case "tools/list", "prompts/list", "resources/list", "resources/templates/list":
+	case "tools/list", "prompts/list", "resources/list", "resources/templates/list", "tasks/list":
 		return FieldCursor
 	case "notifications/cancelled":
 		return FieldRequestID
@@ -279,13 +302,20 @@ func (s *scanner) message() error {
 		if err := s.value(); err != nil {
 			return err
 		}
+		if err := s.end(); err != nil {
+			return err
+		}
 		return invalid("the message is not an object")
 	}
 	if err := s.object(topKeys); err != nil {
 		return err
 	}
-	s.space()
-	if s.i != len(s.b) {
+	return s.end()
+}
+
+// end makes sure that only space is left.
+func (s *scanner) end() error {
+	if s.space(); s.i != len(s.b) {
 		return s.fail("there is data behind the message")
 	}
 	return nil
@@ -364,7 +394,9 @@ func (s *scanner) member(table keyTable, key []byte, escaped bool) error {
 	} else {
 		err = s.value()
 	}
-	s.e.spans[field] = Span{start, s.i}
+	if err == nil {
+		s.e.spans[field] = Span{start, s.i}
+	}
 	return err
 }
 
@@ -374,25 +406,46 @@ func (t keyTable) lookup(key []byte, escaped bool) (f Field, exact, found bool) 
 	if len(t) == 0 {
 		return 0, false, false
 	}
-	if !escaped {
-		for i := range t {
-			if string(key) == t[i].key {
-				return t[i].field, true, true
-			}
-		}
-	}
-	name := string(key)
-	if escaped {
-		name, _ = Unquote(append(append([]byte{'"'}, key...), '"'))
-		name, _, _ = strings.Cut(name, "\x00")
+	if escaped || !ascii(key) {
+		f, found = t.disguised(key)
+		return f, false, found
 	}
 	for i := range t {
-		// EqualFold knows the letters outside ASCII that fold into it.
-		if strings.EqualFold(name, t[i].key) {
+		if string(key) == t[i].key {
+			return t[i].field, true, true
+		}
+	}
+	for i := range t {
+		if len(key) == len(t[i].key) && strings.EqualFold(string(key), t[i].key) {
 			return t[i].field, false, true
 		}
 	}
 	return 0, false, false
+}
+
+func ascii(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// turkish undoes what upper and lower case do to an i in some places. The other
+// letters that fold into ASCII are known to [strings.EqualFold].
+var turkish = strings.NewReplacer("\u0130", "i", "\u0131", "i")
+
+// disguised finds the field of a key with escapes or letters outside ASCII.
+func (t keyTable) disguised(key []byte) (f Field, found bool) {
+	name, _ := Unquote(slices.Concat([]byte{'"'}, key, []byte{'"'}))
+	name, _, _ = strings.Cut(turkish.Replace(name), "\x00")
+	for i := range t {
+		if strings.EqualFold(name, t[i].key) {
+			return t[i].field, true
+		}
+	}
+	return 0, false
 }
 
 // next moves behind a comma (true) or behind the closing bracket (false).
@@ -574,7 +627,7 @@ func plain(b []byte) int {
 
 // Unquote decodes a JSON string; false when raw is none.
 func Unquote(raw []byte) (string, bool) {
-	if len(raw) < 2 || raw[0] != '"' {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
 		return "", false
 	}
 	if inner := raw[1 : len(raw)-1]; plain(inner) == len(inner) {

@@ -61,6 +61,17 @@ func AppendString(dst []byte, s string) []byte {
 // object that is known to be valid. It yields nothing for anything else.
 func Members(raw []byte) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
+		for quoted, value := range members(raw) {
+			if key, _ := Unquote(quoted); !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// members is [Members] with the keys as they stand, too.
+func members(raw []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
 		s := scanner{b: raw}
 		if s.space(); s.i >= len(raw) || raw[s.i] != '{' {
 			return
@@ -74,7 +85,7 @@ func Members(raw []byte) iter.Seq2[string, []byte] {
 			if _, err := s.str(); err != nil {
 				return
 			}
-			key, _ := Unquote(raw[start:s.i])
+			key := raw[start:s.i:s.i]
 			s.space()
 			s.i++ // :
 			s.space()
@@ -134,8 +145,8 @@ func Batch(raw []byte) (messages [][]byte, ok bool, err error) {
 	if err := s.array(); err != nil {
 		return nil, true, err
 	}
-	if s.space(); s.i != len(raw) {
-		return nil, true, s.fail("there is data behind the message")
+	if err := s.end(); err != nil {
+		return nil, true, err
 	}
 	for m := range Elements(raw) {
 		messages = append(messages, m)
