@@ -43,41 +43,60 @@ func (s *SSEReader) Reset(r io.Reader) { *s = SSEReader{r: r, limit: s.limit, bu
 // says, and the error of the reader returned. After a [*TooLargeError] it may be
 // called again.
 func (s *SSEReader) Next() (SSEEvent, error) {
-	var e SSEEvent
-	var tooLarge *TooLargeError
+	var d sseDraft
 	for {
-		line, err := s.line()
-		if big, ok := err.(*TooLargeError); ok { //nolint:errorlint // line returns it bare
-			tooLarge = big
-			continue
-		}
-		if err != nil {
+		line, whole, err := s.line()
+		switch {
+		case err != nil:
 			return SSEEvent{}, err
-		}
-		if len(line) == 0 {
-			if tooLarge != nil {
-				return SSEEvent{}, tooLarge
-			}
-			if e.Data != nil || e.HasID || e.Retry > 0 {
-				return e, nil
-			}
-			e = SSEEvent{}
-			continue
-		}
-		if len(e.Data)+len(line) > s.limit {
-			tooLarge = &TooLargeError{Limit: s.limit, ID: FindID(e.Data)}
-			e.Data = nil
-		}
-		if tooLarge == nil {
-			e.field(line)
+		case len(line) > 0 || !whole || d.inside:
+			d.add(line, whole, s.limit)
+		case d.big != nil:
+			return SSEEvent{}, d.big.tooLarge(s.limit)
+		case d.e.Data != nil || d.e.HasID || d.e.Retry > 0:
+			return d.e, nil
+		default:
+			d = sseDraft{}
 		}
 	}
 }
 
-func (e *SSEEvent) field(line []byte) {
+// sseDraft is an event whose lines are still coming.
+type sseDraft struct {
+	e      SSEEvent
+	big    *idFinder // set once the event is too large; then e is of no use
+	inside bool      // the last line goes on
+	isData bool      // the last line is one of data
+}
+
+func (d *sseDraft) add(line []byte, whole bool, limit int) {
 	name, value, _ := bytes.Cut(line, []byte{':'})
 	value = bytes.TrimPrefix(value, []byte{' '})
-	switch string(name) {
+	if d.inside {
+		value = line
+	} else {
+		d.isData = string(name) == "data"
+	}
+	d.inside = !whole
+	size := len(value)
+	if d.isData {
+		size += len(d.e.Data)
+	}
+	if d.big == nil && (!whole || size > limit) {
+		d.big = &idFinder{}
+		d.big.feed(d.e.Data)
+		d.e = SSEEvent{}
+	}
+	switch {
+	case d.big == nil:
+		d.e.set(string(name), value)
+	case d.isData:
+		d.big.feed(value)
+	}
+}
+
+func (e *SSEEvent) set(name string, value []byte) {
+	switch name {
 	case "data":
 		if e.Data != nil {
 			e.Data = append(e.Data, '\n')
@@ -99,9 +118,9 @@ func (e *SSEEvent) field(line []byte) {
 	}
 }
 
-// line returns the next line, valid until the next call.
-func (s *SSEReader) line() ([]byte, error) {
-	var long []byte
+// line returns the next line, or a part of one that is too long; whole tells
+// whether that was its end. It is valid until the next call.
+func (s *SSEReader) line() (line []byte, whole bool, err error) {
 	for {
 		if s.skipLF && s.i < s.n {
 			s.skipLF = false
@@ -110,24 +129,35 @@ func (s *SSEReader) line() ([]byte, error) {
 			}
 		}
 		chunk := s.buf[s.i:s.n]
-		if end := bytes.IndexAny(chunk, "\r\n"); end >= 0 {
+		if end := lineEnd(chunk); end >= 0 {
 			s.skipLF = chunk[end] == '\r'
 			s.i += end + 1
-			if len(long)+end > s.limit+16 { // 16: room for the field's name
-				return nil, &TooLargeError{Limit: s.limit, ID: sseID(append(long, chunk[:end]...))}
+			if len(line) > 0 {
+				chunk, end = append(line, chunk[:end]...), len(line)+end
 			}
-			return s.first(append(long, chunk[:end]...)), nil
+			return s.first(chunk[:end]), true, nil
 		}
-		if len(long)+len(chunk) > s.limit+16 {
-			return nil, s.discard(long)
-		}
-		long = append(long, chunk...)
+		line = append(line, chunk...)
 		s.i, s.n = 0, 0
 		if s.err != nil {
-			return nil, s.err
+			return nil, false, s.err
+		}
+		if len(line) > s.limit+16 { // 16: room for the field's name
+			return s.first(line), false, nil
 		}
 		s.n, s.err = s.r.Read(s.buf)
 	}
+}
+
+func lineEnd(b []byte) int {
+	lf := bytes.IndexByte(b, '\n')
+	if lf >= 0 {
+		b = b[:lf]
+	}
+	if cr := bytes.IndexByte(b, '\r'); cr >= 0 {
+		return cr
+	}
+	return lf
 }
 
 // first removes a byte order mark from the first line.
@@ -137,30 +167,6 @@ func (s *SSEReader) first(line []byte) []byte {
 		return bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 	}
 	return line
-}
-
-func sseID(line []byte) []byte { return FindID(bytes.TrimPrefix(line, []byte("data:"))) }
-
-// discard reads an endless line to its end, keeping nothing but the message's id.
-func (s *SSEReader) discard(begin []byte) error {
-	var f idFinder
-	f.feed(bytes.TrimPrefix(begin, []byte("data:")))
-	for {
-		chunk := s.buf[s.i:s.n]
-		if end := bytes.IndexAny(chunk, "\r\n"); end >= 0 {
-			s.skipLF = chunk[end] == '\r'
-			f.feed(chunk[:end])
-			s.i += end + 1
-			f.feed([]byte{'\n'})
-			return &TooLargeError{Limit: s.limit, ID: f.id}
-		}
-		f.feed(chunk)
-		s.i, s.n = 0, 0
-		if s.err != nil {
-			return s.err
-		}
-		s.n, s.err = s.r.Read(s.buf)
-	}
 }
 
 // AppendSSE appends an event whose data is one line; see [Flatten]. An empty
