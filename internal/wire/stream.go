@@ -11,9 +11,13 @@ import (
 	"github.com/shannon-mcp/shannon"
 )
 
-// maxUnsent is how many bytes wait for a peer that does not read before callers
-// have to wait as well.
-const maxUnsent = 1 << 20
+const (
+	// maxUnsent is how many bytes wait for a peer that does not read before
+	// callers have to wait as well.
+	maxUnsent = 1 << 20
+	// maxSpare is how large a buffer may be that is kept for the next write.
+	maxSpare = 64 << 10
+)
 
 // StreamOptions says what a [Stream] does with what belongs to no call. The
 // functions are called by the goroutine that reads: they must not block.
@@ -24,10 +28,11 @@ type StreamOptions struct {
 	// Request answers a request of the server's own: a result object, or an error.
 	// Neither of them means no answer: no modern client answers a server.
 	Request func(e Envelope) (result []byte, err error)
-	// Noise takes what is no message: text on stdout, replies to nobody.
+	// Noise takes what is no message: text on stdout, replies to nobody. A line
+	// that was too large is nil.
 	Noise func(line []byte, why error)
-	// Ended is asked, once, for the error that the stream's end means; it may
-	// wait a moment for a process to exit.
+	// Ended is asked, once, for the error that the stream's end means, unless
+	// End was called before; it may wait a moment for a process to exit.
 	Ended func(readErr error) error
 }
 
@@ -46,8 +51,12 @@ type Stream struct {
 	pending map[uint64]*pendingCall
 	lastID  uint64
 	unsent  []byte
+	answers int           // how many bytes of unsent answer requests of the server
+	writes  uint64        // how often unsent has been taken
 	room    chan struct{} // closed when unsent has been taken, if somebody waits
 	err     error         // why the stream ended
+
+	ending sync.Once // asks what the end means
 
 	wake chan struct{} // holds a token when there is something to write
 	done chan struct{}
@@ -58,6 +67,7 @@ type pendingCall struct {
 	fail  error      // set before reply is closed
 	sink  Sink
 	token []byte // the client's own progress token
+	write uint64 // the write that the request is in
 }
 
 // NewStream starts to read from r and write to w. It closes w when it ends; the
@@ -87,18 +97,24 @@ func (s *Stream) Err() error {
 // End ends the stream for that reason, unless it has ended. All calls under way
 // fail. It does not wait; see [Stream.Wait].
 func (s *Stream) End(reason error) {
+	if reason == nil {
+		reason = io.EOF
+	}
 	s.mu.Lock()
 	if s.err != nil {
 		s.mu.Unlock()
 		return
 	}
 	s.err = reason
-	calls := s.pending
+	calls, writes := s.pending, s.writes
 	s.pending = nil
 	close(s.done)
 	s.mu.Unlock()
 	for _, c := range calls {
 		c.fail = lost(reason)
+		if c.write == writes {
+			c.fail = down(reason) // it was not sent
+		}
 		close(c.reply)
 	}
 	_ = s.w.Close() // the stream's end is known; how its pipe closes tells nothing more
@@ -114,40 +130,52 @@ func lost(reason error) error {
 	return e
 }
 
+func down(reason error) error {
+	return shannon.Errorf(shannon.CodeServerDown, "", "the server is not connected: %w", reason)
+}
+
 // Call sends a request and waits for its reply. Of o, the ID is set by Call.
 // See [Peer].
 func (s *Stream) Call(ctx context.Context, r *Request, o Outgoing, sink Sink) (Reply, error) {
-	c := &pendingCall{reply: make(chan Reply, 1), sink: sink, token: r.Get(FieldMetaToken)}
+	c := &pendingCall{reply: make(chan Reply, 1), sink: sink, token: r.token()}
 	id, err := s.enqueue(ctx, r, &o, c)
 	if err != nil {
 		return Reply{}, err
 	}
 	select {
 	case reply, ok := <-c.reply:
-		if !ok {
-			return Reply{}, c.fail
-		}
-		return reply, nil
+		return c.outcome(reply, ok)
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	_, waiting := s.pending[id]
 	delete(s.pending, id)
 	s.mu.Unlock()
-	if waiting && r.Method != "initialize" { // which must not be cancelled
+	if !waiting { // somebody has taken the call to end it
+		reply, ok := <-c.reply
+		return c.outcome(reply, ok)
+	}
+	if r.Method != "initialize" { // which must not be cancelled
 		s.cancel(ctx, id)
 	}
 	return Reply{}, context.Cause(ctx)
 }
 
+func (c *pendingCall) outcome(reply Reply, ok bool) (Reply, error) {
+	if !ok {
+		return Reply{}, c.fail
+	}
+	return reply, nil
+}
+
 // cancel tells the server that nobody waits any more. It does not wait for room:
-// a server that does not read would not read this either.
+// a call is cancelled once at most, and calls do wait.
 func (s *Stream) cancel(ctx context.Context, id uint64) {
 	params := strconv.AppendUint([]byte(`{"requestId":`), id, 10)
 	params = append(AppendString(append(params, `,"reason":`...), context.Cause(ctx).Error()), '}')
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err == nil && len(s.unsent) < 2*maxUnsent {
+	if s.err == nil {
 		s.unsent = append(AppendNotification(s.unsent, "notifications/cancelled", params), '\n')
 		s.wakeWriter()
 	}
@@ -163,6 +191,7 @@ func (s *Stream) enqueue(ctx context.Context, r *Request, o *Outgoing, c *pendin
 	id := s.lastID
 	var digits [20]byte
 	o.ID = strconv.AppendUint(digits[:0], id, 10)
+	c.write = s.writes
 	s.pending[id] = c
 	from := len(s.unsent)
 	s.unsent = r.AppendTo(s.unsent, o)
@@ -192,12 +221,14 @@ func (s *Stream) queueLocked(message []byte) {
 
 // lockWithRoom locks s.mu once less than maxUnsent waits to be written.
 func (s *Stream) lockWithRoom(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	s.mu.Lock()
 	for {
 		if s.err != nil {
-			err := shannon.Errorf(shannon.CodeServerDown, "", "the server is not connected: %w", s.err)
-			s.mu.Unlock()
-			return err
+			defer s.mu.Unlock()
+			return down(s.err)
 		}
 		if len(s.unsent) < maxUnsent {
 			return nil
@@ -235,7 +266,12 @@ func (s *Stream) write() {
 		}
 		s.mu.Lock()
 		out := s.unsent
-		s.unsent = spare[:0]
+		if len(out) == 0 { // the write before has taken it
+			s.mu.Unlock()
+			continue
+		}
+		s.unsent, s.answers = spare[:0], 0
+		s.writes++
 		if s.room != nil {
 			close(s.room)
 			s.room = nil
@@ -244,21 +280,24 @@ func (s *Stream) write() {
 		if _, err := s.w.Write(out); err != nil {
 			// The reader sees the end as well and knows more about it, unless the
 			// server has closed its input only.
-			s.End(s.ended(err))
+			s.finish(err)
 			return
 		}
 		spare = out
-		if cap(spare) > maxUnsent {
+		if cap(spare) > maxSpare {
 			spare = nil
 		}
 	}
 }
 
-func (s *Stream) ended(err error) error {
-	if s.o.Ended == nil {
-		return err
-	}
-	return s.o.Ended(err)
+// finish ends the stream because reading or writing has ended.
+func (s *Stream) finish(err error) {
+	s.ending.Do(func() {
+		if s.Err() == nil && s.o.Ended != nil {
+			err = s.o.Ended(err)
+		}
+		s.End(err)
+	})
 }
 
 // read hands out what the server sends until the stream ends.
@@ -267,12 +306,12 @@ func (s *Stream) read(r io.Reader) {
 	for {
 		line, err := lines.Next()
 		if big, ok := errors.AsType[*TooLargeError](err); ok {
-			s.failCall(big.ID, shannon.Errorf(shannon.CodeTooLarge, "Raise max_message_size, or ask the server for less",
-				"the server's reply is larger than %d bytes: %w", big.Limit, big), nil)
+			s.unusable(big.ID, big.Kind, nil, shannon.Errorf(shannon.CodeTooLarge, "Raise max_message_size, or ask the server for less",
+				"the server's message is larger than %d bytes: %w", big.Limit, big))
 			continue
 		}
 		if err != nil {
-			s.End(s.ended(err))
+			s.finish(err)
 			return
 		}
 		s.message(line)
@@ -280,14 +319,16 @@ func (s *Stream) read(r io.Reader) {
 }
 
 func (s *Stream) message(line []byte) {
-	if t := bytes.TrimLeft(line, " \t\r"); len(t) == 0 || t[0] != '{' {
+	text := bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // some runtimes begin their output with it
+	if t := bytes.TrimLeft(text, " \t\r"); len(t) == 0 || t[0] != '{' {
 		s.noise(line, errNotJSON)
 		return
 	}
-	e, err := Scan(line)
+	e, err := Scan(text)
 	if err != nil {
-		s.failCall(FindID(line), shannon.Errorf(shannon.CodeProtocolError, "The server sends messages that are not JSON-RPC 2.0; report it to its author",
-			"the server's reply cannot be used: %w", err), line)
+		id, kind := findID(text)
+		s.unusable(id, kind, line, shannon.Errorf(shannon.CodeProtocolError, "The server sends messages that are not JSON-RPC 2.0; report it to its author",
+			"the server's message cannot be used: %w", err))
 		return
 	}
 	switch e.Kind {
@@ -302,7 +343,7 @@ func (s *Stream) message(line []byte) {
 
 var (
 	errNotJSON = errors.New("not a JSON-RPC message")
-	errNobody  = errors.New("a reply that nobody waits for")
+	errNobody  = errors.New("a message that nobody waits for")
 )
 
 func (s *Stream) noise(line []byte, why error) {
@@ -311,10 +352,20 @@ func (s *Stream) noise(line []byte, why error) {
 	}
 }
 
+// callID reads an id of ours as a server sends it back. Some make a string or a
+// floating-point number of it, which the official SDKs let pass.
+func callID(raw []byte) (uint64, bool) {
+	if len(raw) > 2 && raw[0] == '"' {
+		raw = raw[1 : len(raw)-1]
+	}
+	n, err := strconv.ParseUint(string(bytes.TrimSuffix(raw, []byte(".0"))), 10, 64)
+	return n, err == nil
+}
+
 // take removes the call of that id from those under way.
 func (s *Stream) take(id []byte) *pendingCall {
-	n, err := strconv.ParseUint(string(id), 10, 64)
-	if err != nil {
+	n, ok := callID(id)
+	if !ok {
 		return nil
 	}
 	s.mu.Lock()
@@ -324,13 +375,16 @@ func (s *Stream) take(id []byte) *pendingCall {
 	return c
 }
 
-// failCall fails the call that a useless message answers; where there is none,
-// the message was noise.
-func (s *Stream) failCall(id []byte, why error, line []byte) {
-	if c := s.take(id); c != nil {
-		c.fail = why
-		close(c.reply)
-		return
+// unusable fails the call that a useless message answers; where there is none,
+// the message was noise. A server's own request may have the id of one of our calls.
+func (s *Stream) unusable(id []byte, kind Kind, line []byte, why *shannon.Error) {
+	if kind == KindResult {
+		if c := s.take(id); c != nil {
+			why.MayHaveRun = true // it was, and its reply is lost
+			c.fail = why
+			close(c.reply)
+			return
+		}
 	}
 	s.noise(line, why)
 }
@@ -344,22 +398,26 @@ func (s *Stream) deliver(e Envelope) {
 }
 
 func (s *Stream) answer(e Envelope) {
-	result, err := s.o.Request(e)
-	if result == nil && err == nil {
+	if s.o.Request == nil {
+		s.noise(e.Raw, errNobody)
 		return
 	}
-	id := e.Get(FieldID)
-	var reply []byte
-	if err != nil {
-		reply = AppendError(nil, id, err)
-	} else {
-		reply = AppendResult(nil, id, result)
+	switch result, err := s.o.Request(e); {
+	case err != nil:
+		s.queueAnswer(AppendError(nil, e.Get(FieldID), err))
+	case result != nil:
+		s.queueAnswer(AppendResult(nil, e.Get(FieldID), result))
 	}
+}
+
+// queueAnswer puts an answer behind what is to be written. A server that floods
+// us with requests and reads no answers gets no more of them.
+func (s *Stream) queueAnswer(answer []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A server that floods us with requests and reads no replies gets none.
-	if s.err == nil && len(s.unsent) < 2*maxUnsent {
-		s.queueLocked(reply)
+	if s.err == nil && s.answers < maxUnsent {
+		s.answers += len(answer)
+		s.queueLocked(answer)
 	}
 }
 
@@ -372,8 +430,8 @@ func (s *Stream) notification(e Envelope) {
 		}
 		return
 	}
-	id, err := strconv.ParseUint(string(e.Get(FieldProgressToken)), 10, 64)
-	if err != nil {
+	id, ok := callID(e.Get(FieldProgressToken))
+	if !ok {
 		return
 	}
 	s.mu.Lock()
