@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
-	
+
 	shannon "github.com/shannon-mcp/shannon"
 	"github.com/shannon-mcp/shannon/internal/process"
 )
@@ -22,7 +22,7 @@ func TestStopEndsTheTree(t *testing.T) {
 			tag := newTag(t)
 			before := descriptors(t)
 			c := start(t, h, shell(kind.script, tag))
-			eventually(t, 5*time.Second, "all started", func() bool { return len(tagged(tag)) == kind.count })
+			eventually(t, 5*time.Second, "all started", settled(tag, kind.count))
 			e := c.Stop(t.Context())
 			if left := tagged(tag); len(left) > 0 {
 				t.Errorf("left after Stop: %v", left)
@@ -67,7 +67,10 @@ func TestStopIsGentleFirst(t *testing.T) {
 				t.Fatal(err)
 			}
 			out.Write(b)
-			reading.Go(func() { _, _ = io.Copy(&out, c.Stdout()) })
+			reading.Go(func() {
+				<-time.After(200 * time.Millisecond) // what it wrote last must wait for a slow reader
+				_, _ = io.Copy(&out, c.Stdout())
+			})
 			e := c.Stop(t.Context())
 			reading.Wait()
 			if e.Code != tc.exit.Code || e.Signal != tc.exit.Signal {
@@ -85,7 +88,7 @@ func TestStopKillsWhenContextEnds(t *testing.T) {
 	spec := shell("trap '' TERM; while :; do sleep 8640.TAG; done", tag)
 	spec.Grace, spec.Term = time.Hour, time.Hour
 	c := start(t, h, spec)
-	eventually(t, 5*time.Second, "started", func() bool { return len(tagged(tag)) == 2 })
+	eventually(t, 5*time.Second, "started", settled(tag, 2))
 	var stops sync.WaitGroup
 	for range 3 {
 		stops.Go(func() {
@@ -116,14 +119,14 @@ func TestEndByItself(t *testing.T) {
 		exit   process.Exit
 		within time.Duration
 	}{
-		"exit code":                    {"echo oops >&2; exit 3", process.Exit{Code: 3, Stderr: []string{"oops"}}, time.Second},
-		"no newline":                   {"printf oops >&2; exit 3", process.Exit{Code: 3, Stderr: []string{"oops"}}, time.Second},
-		"signal":                       {"kill -SEGV $$", process.Exit{Code: -1, Signal: "SIGSEGV"}, time.Second},
-		"grandchild holds the pipes":   {"sleep 8640.TAG & printf oops >&2; exit 4", process.Exit{Code: 4, Stderr: []string{"oops"}}, 2 * time.Second},
-		"grandchild in another place":  {"(setsid sh -c 'trap \"\" TERM; sleep 8640.TAG; sleep 8640.TAG' &) ; exit 5", process.Exit{Code: 5}, 2 * time.Second},
-		"closes stdout, then ends":     {"exec >&-; sleep 0.1; exit 6", process.Exit{Code: 6}, 2 * time.Second},
-		"shot with a wrapped process":  {"sleep 8640.TAG & kill -KILL $$", process.Exit{Code: -1, Signal: "SIGKILL"}, 2 * time.Second},
-		"shot with a renegade in jail": {"env -i sleep 8640.TAG & kill -KILL $$", process.Exit{Code: -1, Signal: "SIGKILL"}, 2 * time.Second},
+		"exit code":                   {"echo oops >&2; exit 3", process.Exit{Code: 3, Stderr: []string{"oops"}}, time.Second},
+		"no newline":                  {"printf oops >&2; exit 3", process.Exit{Code: 3, Stderr: []string{"oops"}}, time.Second},
+		"signal":                      {"kill -SEGV $$", process.Exit{Code: -1, Signal: "SIGSEGV"}, time.Second},
+		"grandchild holds the pipes":  {"sleep 8640.TAG & printf oops >&2; exit 4", process.Exit{Code: 4, Stderr: []string{"oops"}}, 2 * time.Second},
+		"grandchild in another place": {"(setsid sh -c 'trap \"\" TERM; sleep 8640.TAG; sleep 8640.TAG' &) ; exit 5", process.Exit{Code: 5}, 2 * time.Second},
+		"closes stdout, then ends":    {"exec >&-; sleep 0.1; exit 6", process.Exit{Code: 6}, 2 * time.Second},
+		"shot with a wrapped process": {"sleep 8640.TAG & kill -KILL $$", process.Exit{Code: -1, Signal: "SIGKILL"}, 2 * time.Second},
+		"shot, one without the mark":  {"env -i sleep 8640.TAG & sleep 0.2; kill -KILL $$", process.Exit{Code: -1, Signal: "SIGKILL"}, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tag := newTag(t)

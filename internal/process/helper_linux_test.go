@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	
+
 	"github.com/shannon-mcp/shannon/internal/process"
 )
 
@@ -67,6 +67,25 @@ func tagged(tag string) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// settled gives a condition for eventually: there are so many processes with the tag,
+// and for a while they have neither forked nor become another program.
+func settled(tag string, count int) func() bool {
+	var last string
+	same := 0
+	return func() bool {
+		var now strings.Builder
+		pids := tagged(tag)
+		for _, pid := range pids {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			fmt.Fprintf(&now, "%d %s\n", pid, b)
+		}
+		if same++; now.String() != last || len(pids) != count {
+			last, same = now.String(), 0
+		}
+		return same >= 4
+	}
 }
 
 // below returns the children of a process that match, given their state and session.
@@ -129,4 +148,3 @@ func start(t *testing.T, h *process.Host, spec process.Spec) *process.Child {
 	}
 	return c
 }
-

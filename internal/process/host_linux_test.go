@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	
+
 	"golang.org/x/sys/unix"
-	
+
 	shannon "github.com/shannon-mcp/shannon"
 	"github.com/shannon-mcp/shannon/internal/process"
 )
@@ -87,7 +87,7 @@ func ready(t *testing.T, dir, tag string) (daemon int, kept bool) {
 		return err == nil
 	})
 	want := processes(20)
-	eventually(t, 10*time.Second, "children started", func() bool { return len(tagged(tag)) == want })
+	eventually(t, 10*time.Second, "children started", settled(tag, want))
 	return daemon, kept
 }
 
@@ -187,7 +187,7 @@ func TestOwnersLeaveEachOtherAlone(t *testing.T) {
 	dir, tag := t.TempDir(), newTag(t)
 	first := newHost(t, dir)
 	c := start(t, first, shell("(setsid sleep 8640.TAG &); exec sleep 8640.TAG", tag))
-	eventually(t, 5*time.Second, "started", func() bool { return len(tagged(tag)) == 2 })
+	eventually(t, 5*time.Second, "started", settled(tag, 2))
 	second, err := process.NewHost(process.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)

@@ -123,23 +123,7 @@ func (t *tree) members() ([]proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := make(map[int]bool)
-	group := !t.reaped
-	for _, p := range procs {
-		start, known := t.known[p.pid]
-		known = known && start == p.start
-		in[p.pid] = known || p.mark == t.mark
-		// A group's number is not given away while somebody is in it.
-		group = group || (known && p.pgid == t.root.pid)
-	}
-	for _, p := range procs {
-		if group && p.pgid == t.root.pid || in[p.pid] {
-			in[p.pid] = true
-		} else {
-			delete(in, p.pid)
-		}
-	}
-	descend(procs, in)
+	in := t.belonging(procs)
 	clear(t.known)
 	var live []proc
 	for _, p := range procs {
@@ -152,6 +136,30 @@ func (t *tree) members() ([]proc, error) {
 		}
 	}
 	return live, nil
+}
+
+// belonging returns the pids of the tree: known before, marked, in the group, or
+// descending from one of these.
+func (t *tree) belonging(procs []proc) map[int]bool {
+	in := make(map[int]bool)
+	group := false
+	for _, p := range procs {
+		start, known := t.known[p.pid]
+		known = known && start == p.start
+		if known || p.mark == t.mark {
+			in[p.pid] = true
+		}
+		// A group's number is not given away while somebody is in it, be it the zombie
+		// of its leader.
+		group = group || (known && p.pgid == t.root.pid)
+	}
+	for _, p := range procs {
+		if group && p.pgid == t.root.pid {
+			in[p.pid] = true
+		}
+	}
+	descend(procs, in)
+	return in
 }
 
 // alive returns how many of the tree live that we may signal; at least one when that
