@@ -176,7 +176,7 @@ func (l *loop) rest() {
 // begin takes the server up by itself: an eager one, and one of which it is not
 // known what it offers.
 func (l *loop) begin(cause string) {
-	if l.server.Start == shannon.StartEager || !l.listed {
+	if !l.u.o.Passive && (l.server.Start == shannon.StartEager || !l.listed) {
 		l.connect(cause)
 	}
 }

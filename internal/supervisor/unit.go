@@ -57,6 +57,8 @@ type Options struct {
 	// RequestTimeout bounds relayed calls of servers that do not say; zero means no bound.
 	RequestTimeout time.Duration
 	Jitter         func() float64
+	// Passive takes nothing up by itself; servers are connected for calls only.
+	Passive bool
 	// Known is what is remembered of the server, if its definition has not changed.
 	Known *Known
 }
