@@ -111,6 +111,10 @@ func TestNothingOutlivesTheDaemon(t *testing.T) {
 			dir, tag := t.TempDir(), newTag(t)
 			keeper := run(t, "keeper", dir, tag)
 			daemon, kept := ready(t, dir, tag)
+			id, err := process.Identity(daemon)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if !kept {
 				t.Error("the daemon does not know its keeper")
 			}
@@ -125,7 +129,7 @@ func TestNothingOutlivesTheDaemon(t *testing.T) {
 			if tc.closed {
 				eventually(t, promise, "daemon closed", func() bool { return exists(filepath.Join(dir, "closed")) })
 			}
-			eventually(t, promise, "daemon ended", func() bool { return syscall.Kill(daemon, 0) != nil || len(zombies(1)) > 0 })
+			eventually(t, promise, "daemon ended", func() bool { return !process.Alive(daemon, id) })
 		})
 	}
 }
@@ -146,6 +150,10 @@ func TestNextStartEndsWhatIsLeft(t *testing.T) {
 	if len(children) != 20 {
 		t.Errorf("%d children", len(children))
 	}
+	id, err := process.Identity(daemon)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_ = syscall.Kill(keeper.Process.Pid, syscall.SIGKILL)
 	_ = syscall.Kill(daemon, syscall.SIGKILL)
 	_ = keeper.Wait()
@@ -159,6 +167,7 @@ func TestNextStartEndsWhatIsLeft(t *testing.T) {
 		return n
 	}
 	eventually(t, 2*time.Second, "direct children gone", func() bool { return direct() == 0 })
+	eventually(t, 2*time.Second, "daemon dead", func() bool { return !process.Alive(daemon, id) })
 	if len(tagged(tag)) == 0 {
 		t.Error("nothing was left: the test proves nothing")
 	}

@@ -11,8 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// zombie is SZOMB of sys/proc.h.
-const zombie = 5
+// SZOMB and P_WEXIT of sys/proc.h.
+const (
+	zombie  = 5
+	exiting = 0x2000
+)
 
 // bootID names this boot of the machine; empty where it cannot be read.
 var bootID = sync.OnceValue(func() string {
@@ -33,10 +36,11 @@ func readProc(pid int) (proc, error) {
 }
 
 func fromKernel(k *unix.KinfoProc) proc {
-	start := k.Proc.P_starttime
+	start, gone := k.Proc.P_starttime, k.Proc.P_stat == zombie
 	return proc{
 		pid: int(k.Proc.P_pid), ppid: int(k.Eproc.Ppid), pgid: int(k.Eproc.Pgid),
-		start: uint64(start.Sec)*1e6 + uint64(start.Usec), gone: k.Proc.P_stat == zombie, //nolint:gosec // times are positive
+		start: uint64(start.Sec)*1e6 + uint64(start.Usec), //nolint:gosec // times are positive
+		gone:  gone, exiting: gone || k.Proc.P_flag&exiting != 0,
 	}
 }
 

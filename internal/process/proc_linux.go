@@ -35,20 +35,26 @@ func readProc(pid int) (proc, error) {
 // parseStat reads /proc/PID/stat. The name in it may hold anything, brackets and
 // newlines too, so the fields are counted from the last bracket.
 func parseStat(pid int, stat []byte) (proc, error) {
-	const state, ppid, pgrp, threads, start, count = 0, 1, 2, 17, 19, 20
+	const state, ppid, pgrp, flags, threads, start, count = 0, 1, 2, 6, 17, 19, 20
+	const exiting = 0x4 // PF_EXITING of linux/sched.h, of the first thread
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < count {
 		return proc{}, fmt.Errorf("read state of process %d: %w", pid, fs.ErrInvalid)
 	}
-	var errs [4]error
+	var errs [5]error
 	p := proc{pid: pid}
 	p.ppid, errs[0] = strconv.Atoi(string(fields[ppid]))
 	p.pgid, errs[1] = strconv.Atoi(string(fields[pgrp]))
 	p.start, errs[2] = strconv.ParseUint(string(fields[start]), 10, 64)
 	n, err := strconv.Atoi(string(fields[threads]))
 	errs[3] = err
+	flag, err := strconv.ParseUint(string(fields[flags]), 10, 64)
+	errs[4] = err
+	zombie := fields[state][0] == 'Z' || fields[state][0] == 'X'
 	// A process whose first thread has ended looks like a zombie while others run on.
-	p.gone = (fields[state][0] == 'Z' || fields[state][0] == 'X') && n <= 1
+	// A Go program's first thread never ends before the others.
+	p.gone = zombie && n <= 1
+	p.exiting = zombie || flag&exiting != 0
 	return p, errors.Join(errs[:]...)
 }
 

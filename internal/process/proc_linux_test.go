@@ -10,8 +10,9 @@ func TestParseStat(t *testing.T) {
 	const rest = " 10 20 20 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 100 200\n"
 	for stat, want := range map[string]proc{
 		"7 (sh) S" + rest:        {pid: 7, ppid: 10, pgid: 20, start: 12345},
-		"7 (a) R (b\n) Z" + rest: {pid: 7, ppid: 10, pgid: 20, start: 12345, gone: true},
-		"7 (threads run on) Z 10 20 20 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 12345 100": {pid: 7, ppid: 10, pgid: 20, start: 12345},
+		"7 (a) R (b\n) Z" + rest: {pid: 7, ppid: 10, pgid: 20, start: 12345, gone: true, exiting: true},
+		"7 (threads run on) Z 10 20 20 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 12345 100": {pid: 7, ppid: 10, pgid: 20, start: 12345, exiting: true},
+		"7 (dying) D 10 20 20 0 -1 4194564 1 2 3 4 5 6 7 8 20 0 3 0 12345 100":          {pid: 7, ppid: 10, pgid: 20, start: 12345, exiting: true},
 	} {
 		got, err := parseStat(7, []byte(stat))
 		if err != nil || !cmp.Equal(want, got, cmp.AllowUnexported(proc{})) {

@@ -13,6 +13,7 @@ type proc struct {
 	pid, ppid, pgid int
 	start           uint64 // in the system's own unit; with the pid it names a process
 	gone            bool   // a zombie: it only waits to be reaped
+	exiting         bool   // gone, or on its way: it runs no code of its own any more
 	mark            string // of the child whose tree it belongs to, where that can be read
 }
 
@@ -46,10 +47,11 @@ func Identity(pid int) (start string, err error) {
 	return identity(p.start), nil
 }
 
-// Alive says whether the process that [Identity] named still runs. A zombie does not.
+// Alive says whether the process that [Identity] named still runs. A zombie does not, nor
+// one that is being taken down: its locks are free before the kernel is done with it.
 func Alive(pid int, start string) bool {
 	p, err := readProc(pid)
-	return err == nil && !p.gone && identity(p.start) == start
+	return err == nil && !p.exiting && identity(p.start) == start
 }
 
 // scanner gives scans of all processes. Those who ask while one is under way share the
