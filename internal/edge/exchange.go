@@ -78,22 +78,23 @@ func (x *exchange) post() {
 }
 
 // body reads the message into memory of exactly its size, where that is known.
-func (x *exchange) body() ([]byte, error) {
+func (x *exchange) body() (body []byte, err error) {
 	size, limit := x.r.ContentLength, int64(x.s.o.MaxMessage)
-	if size > limit {
+	switch {
+	case size > limit:
 		return nil, wire.ErrTooLarge
+	case size >= 0:
+		body = make([]byte, size)
+		_, err = io.ReadFull(x.r.Body, body)
+	default:
+		body, err = io.ReadAll(io.LimitReader(x.r.Body, limit+1))
+		if int64(len(body)) > limit {
+			return nil, wire.ErrTooLarge
+		}
 	}
-	rc := http.NewResponseController(x.w)
-	_ = rc.SetReadDeadline(x.s.deadline()) // not every reader has deadlines
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	if size >= 0 {
-		body := make([]byte, size)
-		_, err := io.ReadFull(x.r.Body, body)
-		return body, err
-	}
-	body, err := io.ReadAll(io.LimitReader(x.r.Body, limit+1))
-	if int64(len(body)) > limit {
-		return nil, wire.ErrTooLarge
+	if err == nil {
+		// From here on reading serves to notice that the client goes away.
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 	}
 	return body, err
 }

@@ -253,8 +253,10 @@ func (x *exchange) postBatch(messages [][]byte, err error) {
 	}
 	batch, answers := scanBatch(messages)
 	if !answers {
-		for _, one := range batch {
-			x.notified(ss, one.Envelope)
+		for _, m := range batch {
+			if m.Kind == wire.KindNotification {
+				x.notified(ss, m.Envelope)
+			}
 		}
 		x.accepted()
 		return

@@ -117,15 +117,21 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, endpoint string, 
 	}
 	defer s.leave(x)
 	x.principal = s.o.Principal(r)
-	switch r.Method {
-	case http.MethodPost:
+	if r.ContentLength != 0 {
+		// Whether or not it is read here: net/http waits for the rest of it.
+		_ = http.NewResponseController(w).SetReadDeadline(s.deadline())
+	}
+	switch {
+	case r.Method == http.MethodPost:
 		x.post()
-	case http.MethodGet:
-		x.get()
-	case http.MethodDelete:
-		x.delete()
-	default:
+	case r.Method != http.MethodGet && r.Method != http.MethodDelete:
 		x.notAllowed("GET, POST, DELETE")
+	case r.ContentLength != 0:
+		x.fail(http.StatusBadRequest, nil, wire.Errorf(wire.CodeInvalidRequest, "method %s takes no body", r.Method))
+	case r.Method == http.MethodGet:
+		x.get()
+	default:
+		x.delete()
 	}
 }
 

@@ -71,6 +71,7 @@ func (st *stream) write(b []byte) error {
 }
 
 func (st *stream) flush() error {
+	_ = st.rc.SetWriteDeadline(st.s.deadline()) // not every writer has deadlines
 	if err := st.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
