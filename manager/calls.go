@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 
@@ -114,7 +115,7 @@ func (m *Manager) Tools(ctx context.Context, server string) ([]shannon.Tool, err
 
 // CallTool calls a tool; see [shannon.Calls].
 func (m *Manager) CallTool(ctx context.Context, server, tool string, args json.RawMessage) (json.RawMessage, error) {
-	if len(args) == 0 {
+	if args = bytes.TrimSpace(args); len(args) == 0 {
 		args = json.RawMessage("{}")
 	}
 	if !json.Valid(args) || args[0] != '{' {
@@ -178,7 +179,7 @@ func (m *Manager) Request(ctx context.Context, server, method string, params jso
 	if err != nil {
 		return nil, err
 	}
-	if err := checkParams(method, params); err != nil {
+	if params, err = checkParams(method, params); err != nil {
 		return nil, err
 	}
 	r, err := wire.Author(m.self, method, params)
@@ -195,20 +196,20 @@ func (m *Manager) Notify(ctx context.Context, server, method string, params json
 	if err != nil {
 		return err
 	}
-	if err := checkParams(method, params); err != nil {
+	if params, err = checkParams(method, params); err != nil {
 		return err
 	}
 	return u.Notify(ctx, "", method, params)
 }
 
-func checkParams(method string, params json.RawMessage) error {
+func checkParams(method string, params json.RawMessage) (json.RawMessage, error) {
 	if method == "" {
-		return shannon.Errorf(shannon.CodeInvalidRequest, "Give a method such as tools/list", "a request needs a method")
+		return nil, shannon.Errorf(shannon.CodeInvalidRequest, "Give a method such as tools/list", "a request needs a method")
 	}
-	if len(params) > 0 && (!json.Valid(params) || params[0] != '{') {
-		return shannon.Errorf(shannon.CodeInvalidRequest, `Give an object: {"cursor": "…"}`, "the parameters of a request must be a JSON object")
+	if params = bytes.TrimSpace(params); len(params) > 0 && (!json.Valid(params) || params[0] != '{') {
+		return nil, shannon.Errorf(shannon.CodeInvalidRequest, `Give an object: {"cursor": "…"}`, "the parameters of a request must be a JSON object")
 	}
-	return nil
+	return params, nil
 }
 
 // History returns rows of the ledger; see [shannon.Records].

@@ -9,30 +9,24 @@ import (
 	"github.com/shannon-mcp/shannon"
 )
 
-const (
-	keptEvents   = 1000
-	subscription = 256 // events that may wait for one subscriber
-)
+// keptEvents is how many events are kept, for those who come late or read slowly.
+const keptEvents = 1000
 
-// hub numbers events, keeps the last ones and hands them to whoever listens. It
-// never waits for a subscriber: one that is too slow is told how much it missed.
+// hub numbers events and keeps the last ones. A subscriber is nothing but a place
+// in that sequence, so none can delay anybody: who falls behind what is kept is
+// told how much it missed.
 type hub struct {
 	mu     sync.Mutex
 	seq    uint64
 	kept   []shannon.Event // the newest last
-	subs   map[*subscriber]struct{}
+	news   chan struct{}   // closed when there is more
 	closed bool
 }
 
-type subscriber struct {
-	filter shannon.EventFilter
-	queue  chan shannon.Event
-	missed int
-}
+func newHub() *hub { return &hub{news: make(chan struct{})} }
 
-func newHub() *hub { return &hub{subs: map[*subscriber]struct{}{}} }
-
-// emit publishes an event. Seq, Timestamp, Category and Source are set here.
+// emit publishes an event. Seq, Timestamp and Source are set here, and Category
+// and Priority where they are not.
 func (h *hub) emit(e shannon.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -40,99 +34,74 @@ func (h *hub) emit(e shannon.Event) {
 		return
 	}
 	h.seq++
-	e.Seq, e.Timestamp = h.seq, time.Now().UTC()
+	e.Seq, e.Timestamp, e.Source = h.seq, time.Now().UTC(), "manager"
 	if e.Category == "" {
 		e.Category = shannon.CategoryMCP
 	}
 	if e.Priority == "" {
 		e.Priority = shannon.PriorityNormal
 	}
-	e.Source = "manager"
 	if len(h.kept) == keptEvents {
 		h.kept = append(h.kept[:0], h.kept[1:]...)
 	}
 	h.kept = append(h.kept, e)
-	for s := range h.subs {
-		if s.filter.Pass(&e) {
-			s.offer(e)
-		}
-	}
+	close(h.news)
+	h.news = make(chan struct{})
 }
 
-// offer queues e, or counts it as missed. The hub's lock is held.
-func (s *subscriber) offer(e shannon.Event) {
-	if s.missed > 0 {
-		// One place in the queue is enough to say that some were missed.
-		lag := shannon.Event{
-			Seq: e.Seq - 1, Name: shannon.EventLagged, Category: e.Category, Priority: shannon.PriorityHigh,
-			Timestamp: e.Timestamp, Source: e.Source, Data: map[string]any{"missed": s.missed},
-		}
-		if len(s.queue) > subscription-2 {
-			s.missed++
-			return
-		}
-		s.queue <- lag
-		s.missed = 0
-	}
-	select {
-	case s.queue <- e:
-	default:
-		s.missed++
-	}
-}
-
-// subscribe returns what is kept behind filter.After and, when following, a
-// subscriber for what comes next.
-func (h *hub) subscribe(filter shannon.EventFilter) (kept []shannon.Event, s *subscriber) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := range h.kept {
-		if e := h.kept[i]; e.Seq > filter.After && filter.Pass(&e) {
-			kept = append(kept, e)
-		}
-	}
-	if filter.Follow && !h.closed {
-		s = &subscriber{filter: filter, queue: make(chan shannon.Event, subscription)}
-		h.subs[s] = struct{}{}
-	}
-	return kept, s
-}
-
-func (h *hub) unsubscribe(s *subscriber) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.subs, s)
-}
-
-// close ends all subscriptions.
+// close ends all subscriptions, once they have read what is kept.
 func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.closed = true
-	for s := range h.subs {
-		close(s.queue)
+	if !h.closed {
+		h.closed = true
+		close(h.news)
 	}
-	clear(h.subs)
+}
+
+// behind returns the events behind that number, with one in front that tells what
+// is missing, and a channel that is closed when there is more; nil at the end. Who
+// is fresh and names no number has missed nothing.
+func (h *hub) behind(seq uint64, fresh bool) (events []shannon.Event, news <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		news = h.news
+	}
+	if len(h.kept) == 0 || h.seq <= seq {
+		return nil, news
+	}
+	oldest := h.kept[0].Seq
+	if fresh && seq == 0 {
+		seq = oldest - 1
+	}
+	if missed := int64(oldest) - int64(seq) - 1; missed > 0 {
+		events = append(events, shannon.Event{
+			Seq: oldest - 1, Name: shannon.EventLagged, Category: shannon.CategoryMCP, Priority: shannon.PriorityHigh,
+			Timestamp: time.Now().UTC(), Source: "manager", Data: map[string]any{"missed": missed},
+		})
+		seq = oldest - 1
+	}
+	return append(events, h.kept[seq+1-oldest:]...), news
 }
 
 // Events yields what happened; see [shannon.Records].
 func (m *Manager) Events(ctx context.Context, filter shannon.EventFilter) iter.Seq2[shannon.Event, error] {
 	return func(yield func(shannon.Event, error) bool) {
-		kept, s := m.events.subscribe(filter)
-		if s != nil {
-			defer m.events.unsubscribe(s)
-		}
-		for _, e := range kept {
-			if !yield(e, nil) {
-				return
-			}
-		}
-		for s != nil {
-			select {
-			case e, ok := <-s.queue:
-				if !ok || !yield(e, nil) {
+		at := filter.After
+		for fresh := true; ; fresh = false {
+			events, news := m.events.behind(at, fresh)
+			for i := range events {
+				at = events[i].Seq
+				if (filter.Pass(&events[i]) || events[i].Name == shannon.EventLagged) && !yield(events[i], nil) {
 					return
 				}
+			}
+			if !filter.Follow || news == nil {
+				return
+			}
+			select {
+			case <-news:
 			case <-ctx.Done():
 				return
 			}
