@@ -52,7 +52,10 @@ func Command(t testing.TB, script Script) (command string, args []string, env ma
 	if err != nil {
 		t.Fatalf("find the test binary: %v", err)
 	}
-	return self, nil, map[string]string{envScript: toJSON(script)}
+	return self, nil, map[string]string{
+		envScript: toJSON(script),
+		"GORACE":  "atexit_sleep_ms=0", // else a binary with the race detector takes 1 s to exit
+	}
 }
 
 // Serve is [Main] for a program of its own: it serves the script on its standard

@@ -106,8 +106,10 @@ func sdkSessionOf(t *testing.T, transport mcp.Transport, ask, want string) {
 	if !call("fail", map[string]any{"text": "no"}).IsError {
 		t.Error("fail did not fail")
 	}
-	got := call("ask", map[string]any{"method": "elicitation/create", "params": map[string]any{"mode": "form", "message": "who?",
-		"requestedSchema": map[string]any{"type": "object", "properties": map[string]any{"said": map[string]any{"type": "string"}}}}})
+	got := call("ask", map[string]any{"method": "elicitation/create", "params": map[string]any{
+		"mode": "form", "message": "who?",
+		"requestedSchema": map[string]any{"type": "object", "properties": map[string]any{"said": map[string]any{"type": "string"}}},
+	}})
 	if diff := cmp.Diff(map[string]any{"answers": []any{map[string]any{"action": "accept", "content": map[string]any{"said": "who?"}}}},
 		got.StructuredContent); diff != "" {
 		t.Error(diff)

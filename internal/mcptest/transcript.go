@@ -57,6 +57,12 @@ func (t *Transcript) Lines(skip ...string) []string {
 			}
 		}
 	}
+	return append(lines, unrelated(entries, skip)...)
+}
+
+// unrelated renders what belongs to no request.
+func unrelated(entries []Entry, skip []string) []string {
+	var lines []string
 	for _, e := range entries {
 		switch {
 		case slices.Contains(skip, e.Message.Method):
