@@ -178,13 +178,13 @@ func parseProblem(text []byte) *shannon.Error {
 		RPC        json.RawMessage `json:"rpc"`
 		MayHaveRun bool            `json:"may_have_run"`
 	}
-	if err := json.Unmarshal(text, &doc); err != nil || doc.Code == "" {
-		return nil
+	if err := json.Unmarshal(text, &doc); err == nil && doc.Code != "" {
+		return &shannon.Error{
+			Problem: shannon.Problem{Code: doc.Code, Message: doc.Detail, Hint: doc.Hint},
+			RPC:     doc.RPC, MayHaveRun: doc.MayHaveRun,
+		}
 	}
-	return &shannon.Error{
-		Problem: shannon.Problem{Code: doc.Code, Message: doc.Detail, Hint: doc.Hint},
-		RPC:     doc.RPC, MayHaveRun: doc.MayHaveRun,
-	}
+	return nil
 }
 
 // read sends a call and returns the answer's body.

@@ -54,7 +54,7 @@ func TestConnect(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			home, err := os.MkdirTemp("", "shannon") // short: a socket's path is limited
+			home, err := os.MkdirTemp("", "shannon") //nolint:usetesting // short: a socket's path is limited
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func listen(t *testing.T, path string, answer bool) (stop func()) {
 }
 
 func TestConnectIsCanceled(t *testing.T) {
-	home, err := os.MkdirTemp("", "shannon")
+	home, err := os.MkdirTemp("", "shannon") //nolint:usetesting // short: a socket's path is limited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestAnswers(t *testing.T) {
 
 func TestBrokenConnection(t *testing.T) {
 	c := over(t, func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := w.(http.Hijacker).Hijack() //nolint:errcheck // a panic is a failure
+		conn, _, err := w.(http.Hijacker).Hijack()
 		if err == nil {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 			_ = conn.Close()
@@ -419,8 +419,8 @@ func TestStreamBreaks(t *testing.T) {
 	}
 }
 
-// gone is what is dialled when the daemon is not there.
-var gone = errors.New("gone")
+// errGone is what is dialled when the daemon is not there.
+var errGone = errors.New("gone")
 
 func TestFollowingGivesUp(t *testing.T) {
 	for _, was := range []bool{false, true} {
@@ -430,11 +430,11 @@ func TestFollowingGivesUp(t *testing.T) {
 					sse(w, "id: x.7\ndata: {\"seq\":7}\n\n")
 					panic(http.ErrAbortHandler)
 				})
-				transport := c.http.Transport.(*http.Transport) //nolint:errcheck // a panic is a failure
+				transport := c.http.Transport.(*http.Transport)
 				dial, dials := transport.DialContext, 0
 				transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 					if dials++; dials > 1 || !was {
-						return nil, &dialError{gone}
+						return nil, &dialError{errGone}
 					}
 					return dial(ctx, network, address)
 				}
@@ -445,7 +445,7 @@ func TestFollowingGivesUp(t *testing.T) {
 						n++
 					}
 				}
-				if shannon.CodeOf(last) != shannon.CodeNoDaemon || !errors.Is(last, gone) {
+				if shannon.CodeOf(last) != shannon.CodeNoDaemon || !errors.Is(last, errGone) {
 					t.Errorf("error %v", last)
 				}
 				took := time.Since(begin)

@@ -154,6 +154,7 @@ func writeAnswer(w http.ResponseWriter, rt route, answer any) {
 func writeJSON(w http.ResponseWriter, status int, text []byte) {
 	w.Header().Set("Content-Type", mediaJSON)
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // the client is gone: nobody to tell
 }

@@ -331,12 +331,12 @@ func TestStreamResumes(t *testing.T) {
 		},
 	} {
 		ask()
-		if got := f.filter.(shannon.EventFilter).After; got != 41 { //nolint:errcheck // a panic is a failure
+		if got := f.filter.(shannon.EventFilter).After; got != 41 {
 			t.Errorf("resumed behind %d", got)
 		}
 	}
 	do(t, New(f, Options{}), "GET", "/api/v1/events?after="+id, "")
-	if got := f.filter.(shannon.EventFilter).After; got != 0 { //nolint:errcheck // a panic is a failure
+	if got := f.filter.(shannon.EventFilter).After; got != 0 {
 		t.Errorf("another manager resumed behind %d", got)
 	}
 }

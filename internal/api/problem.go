@@ -33,8 +33,9 @@ func WriteError(w http.ResponseWriter, err error) {
 func writeProblem(w http.ResponseWriter, status int, err error) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(appendProblem(nil, status, err)) // the client is gone: nobody to tell
+	_, _ = w.Write(appendProblem(nil, status, err)) //nolint:gosec // JSON, and said to be; the error is that of a client that is gone
 }
 
 // appendProblem appends the problem document of err.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/shannon-mcp/shannon"
 )
@@ -35,8 +36,14 @@ var (
 	jsonOnly = []string{mediaJSON}
 )
 
+// onServer is the path of a server.
+const onServer = Prefix + "/servers/{name}"
+
 func (a *api) routes() []route {
-	const server = Prefix + "/servers/{name}"
+	return slices.Concat(a.serverRoutes(), a.linkRoutes(), a.callRoutes(), a.recordRoutes())
+}
+
+func (a *api) serverRoutes() []route {
 	return []route{
 		{
 			method: http.MethodGet, path: Prefix + "/servers", id: "list-servers", about: "The servers, by name",
@@ -50,44 +57,56 @@ func (a *api) routes() []route {
 			method: http.MethodPost, path: Prefix + "/servers", id: idAdd, about: "Add a server",
 			body: draft{}, media: jsonOnly, result: shannon.Server{}, serve: a.addServer,
 		},
-		{method: http.MethodGet, path: server, id: "get-server", about: "A server", result: shannon.Server{}, serve: a.server},
+		{method: http.MethodGet, path: onServer, id: "get-server", about: "A server", result: shannon.Server{}, serve: a.server},
 		{
-			method: http.MethodPatch, path: server, id: "update-server", about: "Change a server by a JSON merge patch (RFC 7396)",
+			method: http.MethodPatch, path: onServer, id: "update-server", about: "Change a server by a JSON merge patch (RFC 7396)",
 			body: patch{}, media: []string{mediaPatch, mediaJSON}, result: shannon.Server{}, serve: a.updateServer,
 		},
-		{method: http.MethodDelete, path: server, id: "remove-server", about: "Disconnect and remove a server; its history stays", serve: a.removeServer},
+		{method: http.MethodDelete, path: onServer, id: "remove-server", about: "Disconnect and remove a server; its history stays", serve: a.removeServer},
+	}
+}
 
-		{method: http.MethodPost, path: server + "/connect", id: "connect", about: "Connect now", result: shannon.Status{}, serve: a.connect},
+func (a *api) linkRoutes() []route {
+	return []route{
+		{method: http.MethodPost, path: onServer + "/connect", id: "connect", about: "Connect now", result: shannon.Status{}, serve: a.connect},
 		{
-			method: http.MethodPost, path: server + "/disconnect", id: "disconnect", about: "End the connection until it is asked for again",
+			method: http.MethodPost, path: onServer + "/disconnect", id: "disconnect", about: "End the connection until it is asked for again",
 			result: disconnected{}, serve: a.disconnect,
 		},
-		{method: http.MethodPost, path: server + "/restart", id: "restart", about: "Disconnect and connect", result: shannon.Status{}, serve: a.restart},
-		{method: http.MethodGet, path: server + "/status", id: "get-status", about: "The state of a connection", result: shannon.Status{}, serve: a.status},
+		{method: http.MethodPost, path: onServer + "/restart", id: "restart", about: "Disconnect and connect", result: shannon.Status{}, serve: a.restart},
+		{method: http.MethodGet, path: onServer + "/status", id: "get-status", about: "The state of a connection", result: shannon.Status{}, serve: a.status},
 		{
 			method: http.MethodGet, path: Prefix + "/status", id: "list-status", about: "The state of every connection, by name",
 			result: []shannon.Status{}, serve: a.statuses,
 		},
 		{method: http.MethodGet, path: Prefix + "/summary", id: "get-summary", about: "The manager's own state", result: shannon.Summary{}, serve: a.summary},
+	}
+}
 
+func (a *api) callRoutes() []route {
+	return []route{
 		{method: http.MethodGet, path: Prefix + "/tools", id: "list-tools", about: "The known tools of all servers", result: []shannon.Tool{}, serve: a.tools},
 		{
-			method: http.MethodGet, path: server + "/tools", id: "list-server-tools",
+			method: http.MethodGet, path: onServer + "/tools", id: "list-server-tools",
 			about: "The tools of a server, which is connected if it has to be", result: []shannon.Tool{}, serve: a.tools,
 		},
 		{
-			method: http.MethodPost, path: server + "/call", id: "call-tool", about: "Call a tool; the answer is the server's result, byte for byte",
+			method: http.MethodPost, path: onServer + "/call", id: "call-tool", about: "Call a tool; the answer is the server's result, byte for byte",
 			body: callBody{}, media: jsonOnly, result: raw{}, serve: a.callTool,
 		},
 		{
-			method: http.MethodPost, path: server + "/request", id: "request", about: "Send any request; the answer is the server's result, byte for byte",
+			method: http.MethodPost, path: onServer + "/request", id: "request", about: "Send any request; the answer is the server's result, byte for byte",
 			body: requestBody{}, media: jsonOnly, result: raw{}, serve: a.request,
 		},
 		{
-			method: http.MethodPost, path: server + "/notify", id: "notify", about: "Send a notification",
+			method: http.MethodPost, path: onServer + "/notify", id: "notify", about: "Send a notification",
 			body: requestBody{}, media: jsonOnly, serve: a.notify,
 		},
+	}
+}
 
+func (a *api) recordRoutes() []route {
+	return []route{
 		{
 			method: http.MethodGet, path: Prefix + "/history", id: "list-history", about: "The ledger, newest first",
 			query: []param{
@@ -110,7 +129,7 @@ func (a *api) routes() []route {
 			items: shannon.Event{}, stream: a.events,
 		},
 		{
-			method: http.MethodGet, path: server + "/logs", id: "stream-logs", about: "The log of a server",
+			method: http.MethodGet, path: onServer + "/logs", id: "stream-logs", about: "The log of a server",
 			query: []param{
 				{name: "lines", about: "How many of the last lines; 100 unless given", example: 0},
 				{name: "follow", about: "Go on with new lines", example: true},

@@ -92,6 +92,7 @@ func Test(t *testing.T, f *Fixture, open func(t *testing.T) shannon.Manager) {
 		{"Request", testRequest},
 		{"Notify", testNotify},
 		{"History", testHistory},
+		{"HistoryFilter", testHistoryFilter},
 		{"Events", testEvents},
 		{"EventFilter", testEventFilter},
 		{"EventsResume", testEventsResume},
@@ -238,5 +239,3 @@ func names(servers []shannon.Server) string {
 	}
 	return strings.Join(out, " ")
 }
-
-func ptr[T any](v T) *T { return &v }

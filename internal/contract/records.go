@@ -16,7 +16,6 @@ func testHistory(t *testing.T, s *suite) {
 	if rows, err := s.m.History(s.ctx, shannon.HistoryFilter{}); err != nil || len(rows) != 0 {
 		t.Errorf("a new manager has a history of %d rows, %v", len(rows), err)
 	}
-	begin := time.Now().Add(-time.Second)
 	st := s.connected(t, "a")
 	s.connected(t, "b")
 	if _, err := s.m.Disconnect(s.ctx, "a"); err != nil {
@@ -32,21 +31,39 @@ func testHistory(t *testing.T, s *suite) {
 			t.Errorf("row %d is not one of a, newest first: %s", i, text(t, rows))
 		}
 	}
+	s.checkRows(t, id, st)
+}
+
+// checkRows checks the rows of a connection that ended, of the server with that
+// id, and of one of b that lives.
+func (s *suite) checkRows(t *testing.T, id string, st shannon.Status) {
+	t.Helper()
 	up := s.history(t, shannon.HistoryFilter{Server: id, State: shannon.StateConnected})
-	if len(up) != 1 || up[0].PID != st.PID || up[0].Era != st.Era || up[0].Version != st.Version ||
-		up[0].ConnectedAt == nil || up[0].DisconnectedAt == nil || up[0].Duration == nil || *up[0].Duration < 0 {
-		t.Errorf("the row of the connection does not tell of it: %s", text(t, up))
+	if len(up) != 1 || up[0].PID != st.PID || up[0].Era != st.Era || up[0].Version != st.Version {
+		t.Fatalf("the row of the connection does not tell of it: %s", text(t, up))
+	}
+	if up[0].ConnectedAt == nil || up[0].DisconnectedAt == nil || up[0].Duration == nil || *up[0].Duration < 0 {
+		t.Errorf("how long it lasted is not known: %s", text(t, up))
 	}
 	if up := s.history(t, shannon.HistoryFilter{Server: "b", State: shannon.StateConnected}); len(up) != 1 || up[0].DisconnectedAt != nil {
 		t.Errorf("the row of a connection that lives: %s", text(t, up))
 	}
-	if all := s.history(t, shannon.HistoryFilter{Since: begin}); len(all) < 3 {
-		t.Errorf("since the beginning there are %d rows", len(all))
+}
+
+func testHistoryFilter(t *testing.T, s *suite) {
+	begin := time.Now().Add(-time.Second)
+	s.connected(t, "a")
+	s.connected(t, "b")
+	if _, err := s.m.Disconnect(s.ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	all := s.history(t, shannon.HistoryFilter{})
+	if recent := s.history(t, shannon.HistoryFilter{Since: begin}); len(all) < 3 || len(recent) != len(all) {
+		t.Errorf("%d of %d rows began since the beginning", len(recent), len(all))
 	}
 	if none := s.history(t, shannon.HistoryFilter{Since: time.Now().Add(time.Hour)}); len(none) != 0 {
 		t.Errorf("since the future there are %d rows", len(none))
 	}
-	all := s.history(t, shannon.HistoryFilter{})
 	if one := s.history(t, shannon.HistoryFilter{Limit: 1}); len(one) != 1 || one[0].ID != all[0].ID {
 		t.Errorf("one row at most: %s", text(t, one))
 	}
@@ -221,7 +238,10 @@ func testEventsFollow(t *testing.T, s *suite) {
 		}
 	})
 	within(t, "leaving the loop", func() {
-		for range s.m.Events(s.ctx, shannon.EventFilter{Follow: true}) {
+		for _, err := range s.m.Events(s.ctx, shannon.EventFilter{Follow: true}) {
+			if err != nil {
+				t.Errorf("events: %v", err)
+			}
 			break
 		}
 	})

@@ -17,8 +17,8 @@ func testAdd(t *testing.T, s *suite) {
 	in := s.server("full")
 	in.Title, in.Description, in.Cwd = "A title", "<what> & \"why\"", t.TempDir()
 	in.Args = append([]string{}, in.Args...)
-	in.Prefix, in.Isolation, in.Start = ptr(""), shannon.IsolationSession, shannon.StartLazy
-	in.Timeout, in.RequestTimeout = shannon.Seconds(1.5), ptr(shannon.Seconds(0))
+	in.Prefix, in.Isolation, in.Start = new(""), shannon.IsolationSession, shannon.StartLazy
+	in.Timeout, in.RequestTimeout = shannon.Seconds(1.5), new(shannon.Seconds(0))
 	in.RetryCount, in.RetryDelay, in.HealthCheckInterval = 7, shannon.Seconds(0.25), shannon.Seconds(90)
 	in.Config = shannon.Opaque(`{"n": 9007199254740993}`)
 	got := s.add(t, in)
@@ -152,9 +152,9 @@ func testList(t *testing.T, s *suite) {
 		{shannon.ServerFilter{}, "a b c d"},
 		{shannon.ServerFilter{Transport: shannon.TransportStdio}, "a b d"},
 		{shannon.ServerFilter{Transport: shannon.TransportSSE}, ""},
-		{shannon.ServerFilter{Enabled: ptr(true)}, "c"},
-		{shannon.ServerFilter{Enabled: ptr(false)}, "a b d"},
-		{shannon.ServerFilter{Enabled: ptr(true), Transport: shannon.TransportStdio}, ""},
+		{shannon.ServerFilter{Enabled: new(true)}, "c"},
+		{shannon.ServerFilter{Enabled: new(false)}, "a b d"},
+		{shannon.ServerFilter{Enabled: new(true), Transport: shannon.TransportStdio}, ""},
 	}
 	for _, tt := range tests {
 		got, err := s.m.ListServers(s.ctx, tt.f)
@@ -169,7 +169,7 @@ func testUpdate(t *testing.T, s *suite) {
 	in.Title, in.Description = "title", "description"
 	in.Env = map[string]shannon.Secret{"A": "${A}", "B": "${B}"}
 	in.Args = []string{"one", "two"}
-	in.RequestTimeout = ptr(shannon.Seconds(5))
+	in.RequestTimeout = new(shannon.Seconds(5))
 	first := s.add(t, in)
 	want := object(t, first)
 	tests := []struct {
