@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,11 +66,11 @@ func (d *Dialer) newEndpoint(t *Target) (*endpoint, error) {
 	return e, nil
 }
 
-// with returns the headers of a POST with some more.
+// with returns the headers of a POST with some more: names and values in turn.
 func (e *endpoint) with(more ...string) http.Header {
 	h := maps.Clone(e.header)
-	for i := 0; i < len(more); i += 2 {
-		h[more[i]] = []string{more[i+1]}
+	for pair := range slices.Chunk(more, 2) {
+		h[pair[0]] = pair[1:]
 	}
 	return h
 }
@@ -182,7 +183,7 @@ func mediaType(h http.Header) string {
 // basic/transports/streamable-http, value encoding, where it needs one.
 func headerValue(s string) string {
 	const prefix, suffix = "=?base64?", "?="
-	plain := strings.TrimSpace(s) == s && !(strings.HasPrefix(s, prefix) && strings.HasSuffix(s, suffix))
+	plain := strings.TrimSpace(s) == s && (!strings.HasPrefix(s, prefix) || !strings.HasSuffix(s, suffix))
 	for i := 0; i < len(s) && plain; i++ {
 		plain = s[i] == '\t' || (s[i] >= ' ' && s[i] <= '~')
 	}

@@ -126,7 +126,7 @@ func (l *httpLink) exchange(ctx context.Context, method string, h http.Header, b
 	x, cancel := context.WithCancelCause(l.life)
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	defer stop()
-	resp, err := l.send(x, method, h, body) //nolint:bodyclose // closed below, or by drain
+	resp, err := l.send(x, method, h, body)
 	if err != nil {
 		cancel(nil)
 		return wire.Reply{}, err

@@ -131,18 +131,7 @@ func (p *legacyHTTP) listen(ctx context.Context, s *session) {
 	for {
 		begun := time.Now()
 		_, err := p.exchange(ctx, http.MethodGet, p.get(s, c.lastEvent), nil, c)
-		status, answered := errors.AsType[*statusError](err)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case answered && status.status == http.StatusNotFound && opened && s.id != "":
-			if err := p.renew(ctx, s); err == nil || ctx.Err() != nil {
-				return
-			}
-		case answered && status.status < 500 && status.status != http.StatusTooManyRequests:
-			return // 405: the server has nothing to say unasked
-		case shannon.CodeOf(err) == shannon.CodeProtocolError:
-			p.hooks.remark("no stream of notifications: " + err.Error())
+		if ctx.Err() != nil || !p.again(ctx, s, err, opened) {
 			return
 		}
 		missed = missed || opened
@@ -152,9 +141,29 @@ func (p *legacyHTTP) listen(ctx context.Context, s *session) {
 	}
 }
 
+// again tells whether a stream of notifications that ended so is to be opened again.
+func (p *legacyHTTP) again(ctx context.Context, s *session, err error, opened bool) bool {
+	status, answered := errors.AsType[*statusError](err)
+	switch {
+	case answered && status.status == http.StatusNotFound && opened && s.id != "":
+		// The session is gone. The new one has a stream of its own.
+		return p.renew(ctx, s) != nil
+	case answered:
+		// 405: the server has nothing to say unasked.
+		return status.status >= 500 || status.status == http.StatusTooManyRequests
+	case shannon.CodeOf(err) == shannon.CodeProtocolError:
+		p.hooks.remark("no stream of notifications: " + err.Error())
+		return false
+	}
+	return true
+}
+
 // Call implements [wire.Peer]. At the end of ctx the server is told by a
 // notification, as a broken connection does not cancel.
 func (p *legacyHTTP) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+	if ctx.Err() != nil {
+		return wire.Reply{}, context.Cause(ctx)
+	}
 	s := p.session.Load()
 	reply, err := p.ask(ctx, s, r, sink)
 	if status, ok := err.(*statusError); ok && p.gone(ctx, s, status) { //nolint:errorlint // ask returns it bare

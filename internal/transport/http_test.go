@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,7 +53,7 @@ func newWebServer(t testing.TB, modern bool) *webServer {
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() {
 		close(s.closed)
-		s.Server.Close()
+		s.Close()
 	})
 	return s
 }
@@ -64,12 +68,7 @@ func (s *webServer) target() Target {
 func (s *webServer) saw(match func(seenRequest) bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.requests {
-		if match(r) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.requests, match)
 }
 
 func (s *webServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -235,6 +234,21 @@ func (s *webServer) tool(w http.ResponseWriter, r *http.Request, e wire.Envelope
 		reply(w, 200, "%s", strings.Repeat(" ", 3<<20))
 	case "huge-sse":
 		sse(w, "data: {\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":{\"x\":\"%s\"}}\n\n", id, strings.Repeat("x", 2<<20))
+	case "reset":
+		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			c.Close()
+		}
+	case "short":
+		w.Header().Set("Content-Length", "1000")
+		reply(w, 200, "%s", result)
+	case "slow-body":
+		w.Header().Set("Content-Length", "1000")
+		reply(w, 200, "%s", result)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	case "slow-sse":
+		sse(w, ": soon\n\nid: 1\ndata: {\n")
+		<-r.Context().Done()
 	case "accepted":
 		w.WriteHeader(http.StatusAccepted)
 	case "rpc-400":
@@ -251,8 +265,10 @@ func (s *webServer) tool(w http.ResponseWriter, r *http.Request, e wire.Envelope
 	case "ask":
 		sse(w, "data: {\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"s\",\"method\":\"roots/list\"}\n\ndata: %s\n\n", result)
 	default:
-		var status int
-		fmt.Sscan(name, &status)
+		status, err := strconv.Atoi(name)
+		if err != nil {
+			status = http.StatusTeapot
+		}
 		if status == 429 || status == 503 {
 			w.Header().Set("Retry-After", "7")
 		}
@@ -284,9 +300,16 @@ func TestHTTPAnswers(t *testing.T) {
 		ran  bool
 		text string
 	}{
-		{tool: "json"}, {tool: "chunked"}, {tool: "sse"}, {tool: "open-end"}, {tool: "batch"},
-		{tool: "rpc-400", code: "rpc"}, {tool: "rpc-500", code: "rpc"},
+		{tool: "json"},
+		{tool: "chunked"},
+		{tool: "sse"},
+		{tool: "open-end"},
+		{tool: "batch"},
+		{tool: "rpc-400", code: "rpc"},
+		{tool: "rpc-500", code: "rpc"},
 		{tool: "cut-off", code: shannon.CodeConnectionLost, ran: true, text: "without a reply"},
+		{tool: "reset", code: shannon.CodeConnectionLost, ran: true},
+		{tool: "short", code: shannon.CodeConnectionLost, ran: true},
 		{tool: "wrong-id", code: shannon.CodeProtocolError, text: `"other"`},
 		{tool: "no-json", code: shannon.CodeProtocolError},
 		{tool: "html", code: shannon.CodeProtocolError, text: "text/html"},
@@ -295,10 +318,14 @@ func TestHTTPAnswers(t *testing.T) {
 		{tool: "huge-known", code: shannon.CodeTooLarge},
 		{tool: "huge-sse", code: shannon.CodeTooLarge},
 		{tool: "accepted", code: shannon.CodeProtocolError, text: "202"},
-		{tool: "401", code: shannon.CodeNeedsAuth}, {tool: "403", code: shannon.CodeNeedsAuth},
-		{tool: "429", code: shannon.CodeQuota, text: "429"}, {tool: "503", code: shannon.CodeQuota},
-		{tool: "500", code: shannon.CodeConnectionLost, ran: true, text: "500"}, {tool: "502", code: shannon.CodeConnectionLost, ran: true},
-		{tool: "413", code: shannon.CodeTooLarge}, {tool: "418", code: shannon.CodeProtocolError, text: "418"},
+		{tool: "401", code: shannon.CodeNeedsAuth},
+		{tool: "403", code: shannon.CodeNeedsAuth},
+		{tool: "429", code: shannon.CodeQuota, text: "429"},
+		{tool: "503", code: shannon.CodeQuota},
+		{tool: "500", code: shannon.CodeConnectionLost, ran: true, text: "500"},
+		{tool: "502", code: shannon.CodeConnectionLost, ran: true},
+		{tool: "413", code: shannon.CodeTooLarge},
+		{tool: "418", code: shannon.CodeProtocolError, text: "418"},
 	} {
 		for _, era := range bothEras {
 			t.Run(tt.tool+" "+string(era), func(t *testing.T) {
@@ -438,13 +465,48 @@ func TestHTTPCancel(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Error("the stream was not closed")
 		}
-		closePeer(t, p) // waits for what is on its way
+		_ = closePeer(t, p) // waits for what is on its way
 		told := s.saw(func(r seenRequest) bool {
 			return r.method == "notifications/cancelled" && strings.Contains(r.body, why.Error()) && r.header.Get("Mcp-Session-Id") == "session-1"
 		})
 		if told != (era == shannon.EraLegacy) {
 			t.Errorf("%s: the server was told by a notification: %v", era, told)
 		}
+	}
+}
+
+// TestHTTPTimeouts ends calls whose answers have begun.
+func TestHTTPTimeouts(t *testing.T) {
+	for _, era := range bothEras {
+		p, _ := dialWeb(t, newWebServer(t, true), era)
+		for _, tool := range []string{"slow", "slow-body", "slow-sse"} {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			if _, err := p.Call(ctx, toolCall(t, tool), nil); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s %s: got %v", era, tool, err)
+			}
+			cancel()
+		}
+		if got := callText(t, p, "json"); got != "ok" {
+			t.Errorf("the call after them got %s", got)
+		}
+	}
+}
+
+// TestHTTPKeepsConnections calls a server that answers with streams.
+func TestHTTPKeepsConnections(t *testing.T) {
+	s := newWebServer(t, false)
+	var opened atomic.Int64
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	p, _ := dialWeb(t, s, shannon.EraLegacy)
+	for range 200 {
+		mustCall(t, p, request(t, "tools/call", `{"name":"sse","_meta":{"progressToken":1}}`))
+	}
+	if n := opened.Load(); n > 20 {
+		t.Errorf("%d connections for 200 calls, one after the other", n)
 	}
 }
 
@@ -474,33 +536,33 @@ func TestHTTPRedirects(t *testing.T) {
 	for _, era := range bothEras {
 		s := newWebServer(t, true)
 		p, _ := dialWeb(t, s, era)
-		var to string
-		status := http.StatusPermanentRedirect
-		s.mu.Lock()
-		s.override = func(w http.ResponseWriter, r *http.Request, _ wire.Envelope) bool {
-			if r.URL.Path != "/mcp" || to == "" {
-				return false
+		redirect := func(status int, to string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.override = func(w http.ResponseWriter, r *http.Request, _ wire.Envelope) bool {
+				if r.URL.Path == "/mcp" {
+					http.Redirect(w, r, to, status)
+				}
+				return r.URL.Path == "/mcp"
 			}
-			http.Redirect(w, r, to, status)
-			return true
 		}
-		s.mu.Unlock()
-		to = "/moved/"
+		redirect(http.StatusPermanentRedirect, "/moved/")
 		if got := callText(t, p, "json"); got != "ok" {
 			t.Errorf("got %s", got)
 		}
-		for _, bad := range []string{elsewhere.URL + "/mcp?token=hush", "/mcp"} {
-			to = bad
+		for to, status := range map[string]int{
+			elsewhere.URL + "/mcp?token=hush": http.StatusTemporaryRedirect, "/mcp": http.StatusPermanentRedirect, "/moved/": http.StatusFound,
+		} {
+			redirect(status, to)
 			_, err := p.Call(t.Context(), toolCall(t, "json"), nil)
 			wantCode(t, err, shannon.CodeUnreachable)
 			if strings.Contains(err.Error(), "hush") {
 				t.Errorf("a secret shows in %v", err)
 			}
 		}
-		status, to = http.StatusFound, "/moved/"
-		_, err := p.Call(t.Context(), toolCall(t, "json"), nil)
-		wantCode(t, err, shannon.CodeUnreachable)
-		to = ""
+		s.mu.Lock()
+		s.override = nil
+		s.mu.Unlock()
 	}
 }
 
@@ -511,8 +573,9 @@ func TestHTTPUnreachable(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	secure := httptest.NewTLSServer(http.NotFoundHandler())
-	secure.Config.ErrorLog = nil
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
 	defer secure.Close()
 	for _, url := range []string{"http://user:hush@" + address + "/path?q=hush", strings.Replace(secure.URL, "https://", "https://user:hush@", 1) + "/path"} {
 		target := Target{Kind: shannon.TransportHTTP, URL: url, Timeout: time.Second}

@@ -245,7 +245,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // closing closes a peer when the test ends.
 func closing(t *testing.T, p wire.Peer) wire.Peer {
 	t.Helper()
-	t.Cleanup(func() { closePeer(t, p) })
+	t.Cleanup(func() { _ = closePeer(t, p) })
 	return p
 }
 

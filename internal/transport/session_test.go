@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -47,7 +48,7 @@ func TestSessionLoss(t *testing.T) {
 	if err := p.Notify(t.Context(), "notifications/roots/list_changed", nil); err != nil || s.opened() != 3 {
 		t.Errorf("notify: %v in session %d", err, s.opened())
 	}
-	closePeer(t, p)
+	_ = closePeer(t, p)
 	if !s.saw(func(r seenRequest) bool {
 		return r.verb == http.MethodDelete && r.header.Get("Mcp-Session-Id") == "session-3"
 	}) {
@@ -102,7 +103,7 @@ func TestSessionCannotBeRenewed(t *testing.T) {
 	s.mu.Unlock()
 	_, err := p.Call(t.Context(), toolCall(t, "json"), nil)
 	wantCode(t, err, shannon.CodeConnectionLost)
-	if e, ok := err.(*shannon.Error); !ok || e.MayHaveRun {
+	if e, ok := errors.AsType[*shannon.Error](err); !ok || e.MayHaveRun {
 		t.Errorf("a call that was refused may have run: %v", err)
 	}
 	s.mu.Lock()

@@ -32,7 +32,6 @@ type memoryChild struct {
 	stdout   *io.PipeReader
 	done     chan struct{}
 	exit     wire.Exit
-	stopped  atomic.Bool
 	stopping sync.Once
 	host     *memory
 }
