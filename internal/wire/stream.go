@@ -54,9 +54,8 @@ type Stream struct {
 	answers int           // how many bytes of unsent answer requests of the server
 	writes  uint64        // how often unsent has been taken
 	room    chan struct{} // closed when unsent has been taken, if somebody waits
+	ending  bool          // reading or writing has ended
 	err     error         // why the stream ended
-
-	ending sync.Once // asks what the end means
 
 	wake chan struct{} // holds a token when there is something to write
 	done chan struct{}
@@ -290,14 +289,19 @@ func (s *Stream) write() {
 	}
 }
 
-// finish ends the stream because reading or writing has ended.
+// finish ends the stream because reading or writing has ended, whichever is first.
 func (s *Stream) finish(err error) {
-	s.ending.Do(func() {
-		if s.Err() == nil && s.o.Ended != nil {
-			err = s.o.Ended(err)
-		}
-		s.End(err)
-	})
+	s.mu.Lock()
+	known := s.ending || s.err != nil
+	s.ending = true
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	if s.o.Ended != nil {
+		err = s.o.Ended(err)
+	}
+	s.End(err)
 }
 
 // read hands out what the server sends until the stream ends.
