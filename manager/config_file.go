@@ -83,7 +83,7 @@ func parseTOML(text []byte) (entries []entry, line int, err error) {
 	return entries, 0, p.Error()
 }
 
-// section is the head of a table; it may be empty, and be there without need.
+// section is the head of a table, or a key without a value: it sets nothing.
 type section struct{ repeated bool }
 
 func tomlKey(p *unstable.Parser, n *unstable.Node) (key string, line int) {
@@ -202,6 +202,8 @@ func yamlValue(n ast.Node) any {
 				return int64(v)
 			}
 		}
+	case *ast.NullNode:
+		return section{}
 	case *ast.SequenceNode:
 		list := []any{}
 		for _, v := range n.Values {

@@ -176,7 +176,7 @@ func describe(value any) string {
 	case nil:
 		return "that"
 	case section:
-		return "a table"
+		return "empty or a table"
 	default:
 		return fmt.Sprint(v)
 	}

@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 // open opens a manager on an empty home.
 func open(t *testing.T, home string) *manager.Manager {
 	t.Helper()
-	m, err := manager.Open(t.Context(), manager.Config{Home: home}, manager.Options{})
+	m, err := manager.Open(t.Context(), manager.Config{Home: home}, manager.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

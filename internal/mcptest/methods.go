@@ -133,7 +133,7 @@ func (s *Server) method(c *call) (string, error) {
 	case "initialize":
 		return s.initialize(c), nil
 	case "server/discover":
-		return `{"supportedVersions":` + toJSON(s.script.versions(true)) + `,"capabilities":` + s.capabilities(true) +
+		return `{"supportedVersions":` + toJSON(append(s.script.versions(true), s.script.versions(false)...)) + `,"capabilities":` + s.capabilities(true) +
 			s.instructions() + `}`, nil
 	case "subscriptions/listen":
 		return s.listen(c)
