@@ -64,10 +64,11 @@ var testOnly = []string{"internal/mcptest", "internal/contract"}
 
 // testImports is what tests of a package may import besides.
 var testImports = map[string][]string{
-	"remote":        {anything}, // the contract test runs on a real manager
-	"cmd/shannon":   {anything}, // end to end
-	"internal/api":  {"remote"}, // the API is tested through its client
-	"internal/edge": {"internal/gateway", "internal/catalog"},
+	"internal/contract": {"internal/api", "remote"},
+	"remote":            {anything}, // the contract test runs on a real manager
+	"cmd/shannon":       {anything}, // end to end
+	"internal/api":      {"remote"}, // the API is tested through its client
+	"internal/edge":     {"internal/gateway", "internal/catalog"},
 }
 
 // detached lists the files outside of main and tests that may start a context
@@ -255,7 +256,7 @@ func TestPackages(t *testing.T) {
 			t.Errorf("package %q: its doc comment has %d lines, at least %d are wanted: what it does, what it must not know, "+
 				"its concurrency rule", dir, docs[dir], minDocLines)
 		}
-		if lines[dir] > maxPackageLines {
+		if lines[dir] > maxPackageLines && !slices.Contains(testOnly, dir) {
 			t.Errorf("package %q: %d lines without tests, at most %d are allowed: find the second noun in it and split", dir, lines[dir], maxPackageLines)
 		}
 		for _, part := range slices.Compact(append(strings.Split(dir, "/"), name)) {

@@ -26,7 +26,7 @@ func (s *Server) Patch(patch []byte) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(changes)) {
 		if !slices.Contains(ServerKeys, key) {
-			return Errorf(CodeInvalidRequest, hintNearest(key, ServerKeys), "a server has no %q that can be set", key)
+			return Errorf(CodeInvalidRequest, DidYouMean(key, ServerKeys), "a server has no %q that can be set", key)
 		}
 	}
 	whole, err := s.Reveal()
@@ -50,11 +50,16 @@ func (s *Server) Patch(patch []byte) error {
 	return nil
 }
 
-func hintNearest(word string, words []string) string {
-	if near, ok := Nearest(word, words); ok {
-		return "Did you mean " + near + "?"
+// DidYouMean is the hint for a word that is not among the known ones: the nearest
+// of them, else all of them.
+func DidYouMean(word string, known []string) string {
+	if near, ok := Nearest(word, known); ok {
+		return "Did you mean \"" + near + "\"?"
 	}
-	return "Use one of " + strings.Join(words, ", ")
+	if len(known) == 0 {
+		return ""
+	}
+	return "Known are " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
 }
 
 // mergePatch is the algorithm of RFC 7396, section 2.

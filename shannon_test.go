@@ -154,3 +154,14 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
+
+func TestDidYouMean(t *testing.T) {
+	known := []string{"name", "transport", "command"}
+	for word, want := range map[string]string{
+		"comand": `Did you mean "command"?`, "NAME": `Did you mean "name"?`, "xyzzy": "Known are command, name, transport",
+	} {
+		if got := DidYouMean(word, known); got != want {
+			t.Errorf("%s: %s", word, got)
+		}
+	}
+}

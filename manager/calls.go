@@ -153,7 +153,7 @@ func offers(tools [][]byte, server, tool string) error {
 	}
 	hint := "shannon tools " + server
 	if near, ok := shannon.Nearest(tool, names); ok {
-		hint = "Did you mean " + near + "?"
+		hint = "Did you mean \"" + near + "\"?"
 	}
 	return shannon.Errorf(shannon.CodeUnknownTool, hint, "server %q has no tool %q", server, tool)
 }

@@ -8,4 +8,6 @@ import (
 )
 
 // Demo serves a small MCP server on in and out until in ends.
-func Demo(ctx context.Context, in io.Reader, out io.Writer) error { return builtin.Demo(ctx, in, out) }
+func Demo(ctx context.Context, in io.Reader, out io.Writer) error {
+	return builtin.Demo(ctx, in, out)
+}

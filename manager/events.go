@@ -104,6 +104,8 @@ func (m *Manager) Events(ctx context.Context, filter shannon.EventFilter) iter.S
 			case <-news:
 			case <-ctx.Done():
 				return
+			case <-m.ending:
+				return
 			}
 		}
 	}

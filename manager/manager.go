@@ -230,7 +230,7 @@ func (m *Manager) unit(name string) (*supervisor.Unit, error) {
 func unknownServer(name string, names []string) error {
 	hint := "shannon ls shows all servers"
 	if near, ok := shannon.Nearest(name, names); ok {
-		hint = "Did you mean " + near + "?"
+		hint = "Did you mean \"" + near + "\"?"
 	}
 	return shannon.Errorf(shannon.CodeUnknownServer, hint, "there is no server %q", name)
 }

@@ -406,14 +406,3 @@ func TestDescription(t *testing.T) {
 		t.Errorf("a patch is described as %+v", got)
 	}
 }
-
-func TestDidYouMean(t *testing.T) {
-	known := []string{"name", "transport", "command"}
-	for word, want := range map[string]string{
-		"comand": `Did you mean "command"?`, "NAME": `Did you mean "name"?`, "xyzzy": "Known are name, transport, command",
-	} {
-		if got := didYouMean(word, known); got != want {
-			t.Errorf("%s: %s", word, got)
-		}
-	}
-}

@@ -59,7 +59,7 @@ func decode(body []byte, out any) error {
 	seen := map[string]bool{}
 	for key := range wire.Members(body) {
 		if !slices.Contains(known, key) {
-			return invalid(didYouMean(key, known), "unknown key %q", key)
+			return invalid(shannon.DidYouMean(key, known), "unknown key %q", key)
 		}
 		if seen[key] {
 			return invalid("Give it once", "key %q is there twice", key)
@@ -118,7 +118,7 @@ func newParams(raw string, known []param) (*params, error) {
 	}
 	for name, all := range values {
 		if !slices.Contains(names, name) {
-			return nil, invalid(didYouMean(name, names), "unknown query parameter %q", name)
+			return nil, invalid(shannon.DidYouMean(name, names), "unknown query parameter %q", name)
 		}
 		if len(all) > 1 {
 			return nil, invalid("Give it once", "query parameter %q is there %d times", name, len(all))
@@ -180,42 +180,4 @@ func word[T ~string](p *params, name string, allowed []T) T {
 		p.fail(name, fmt.Sprintf("one of %v", allowed))
 	}
 	return v
-}
-
-// didYouMean is a hint with the known word that is nearest to word, if one is near.
-func didYouMean(word string, known []string) string {
-	nearest, least := "", 1+max(1, len(word)/3)
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), k); d < least {
-			nearest, least = k, d
-		}
-	}
-	if nearest == "" {
-		if len(known) == 0 {
-			return ""
-		}
-		return "Known are " + strings.Join(known, ", ")
-	}
-	return fmt.Sprintf("Did you mean %q?", nearest)
-}
-
-// distance is the Levenshtein distance between two words, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
