@@ -179,30 +179,37 @@ func (f *idFinder) feed(b []byte) bool {
 				break // what text is made of is not kept
 			}
 		}
-		switch c := b[i]; {
-		case f.inText:
-			f.text(c)
-		case c == '"':
-			f.inText = true
-			f.keep(c)
-		case c == '{' || c == '[':
-			f.depth++
-			f.word, f.afterID = nil, false
-		case c == '}' || c == ']':
-			f.endWord()
-			f.depth--
-		case c == ':':
-			f.endKey()
-		case c == ',':
-			f.endWord()
-		case c > ' ':
-			f.keep(c)
-		default:
-			f.gap = len(f.word) > 0
+		if f.inText {
+			f.text(b[i])
+		} else {
+			f.between(b[i])
 		}
 	}
 	// A line break inside of a string cannot be valid; the line ends there.
 	return len(b) > 0 && b[len(b)-1] == '\n'
+}
+
+// between takes what is outside of strings, and the quote that begins one.
+func (f *idFinder) between(c byte) {
+	switch c {
+	case '"':
+		f.inText = true
+		f.keep(c)
+	case '{', '[':
+		f.depth++
+		f.word, f.afterID = nil, false
+	case '}', ']':
+		f.endWord()
+		f.depth--
+	case ':':
+		f.endKey()
+	case ',':
+		f.endWord()
+	case ' ', '\t', '\r', '\n':
+		f.gap = len(f.word) > 0
+	default:
+		f.keep(c)
+	}
 }
 
 func (f *idFinder) text(c byte) {

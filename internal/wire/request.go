@@ -195,7 +195,8 @@ func (r *Reply) AppendTo(dst, id, members []byte) []byte {
 		dst = append(append(append(dst, `{"jsonrpc":"2.0","id":`...), id...), `,"error":`...)
 		return append(append(dst, r.Get(FieldError)...), '}')
 	}
-	edits := []Edit{{r.At(FieldID), id}}
+	var buf [2]Edit
+	edits := append(buf[:0], Edit{r.At(FieldID), id})
 	if len(members) > 0 && r.Kind == KindResult && r.Raw[r.At(FieldResult).Start] == '{' {
 		p := r.At(FieldResult)
 		if len(bytes.TrimSpace(r.Raw[p.Start+1:p.End-1])) > 0 {

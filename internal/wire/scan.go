@@ -68,16 +68,29 @@ type keyTable []struct {
 
 var (
 	topKeys = keyTable{
-		{"jsonrpc", FieldJSONRPC}, {"id", FieldID}, {"method", FieldMethod},
-		{"params", FieldParams}, {"result", FieldResult}, {"error", FieldError},
+		{"jsonrpc", FieldJSONRPC},
+		{"id", FieldID},
+		{"method", FieldMethod},
+		{"params", FieldParams},
+		{"result", FieldResult},
+		{"error", FieldError},
 	}
 	paramKeys = keyTable{
-		{"name", FieldName}, {"uri", FieldURI}, {"cursor", FieldCursor}, {"requestId", FieldRequestID},
-		{"progressToken", FieldProgressToken}, {"taskId", FieldTaskID}, {"_meta", FieldMeta},
+		{"name", FieldName},
+		{"uri", FieldURI},
+		{"cursor", FieldCursor},
+		{"requestId", FieldRequestID},
+		{"progressToken", FieldProgressToken},
+		{"taskId", FieldTaskID},
+		{"_meta", FieldMeta},
 	}
 	metaKeys = keyTable{
-		{MetaToken, FieldMetaToken}, {MetaVersion, FieldMetaVersion}, {MetaClientInfo, FieldMetaClientInfo},
-		{MetaClientCaps, FieldMetaClientCaps}, {MetaLogLevel, FieldMetaLogLevel}, {MetaSubscription, FieldMetaSubscription},
+		{MetaToken, FieldMetaToken},
+		{MetaVersion, FieldMetaVersion},
+		{MetaClientInfo, FieldMetaClientInfo},
+		{MetaClientCaps, FieldMetaClientCaps},
+		{MetaLogLevel, FieldMetaLogLevel},
+		{MetaSubscription, FieldMetaSubscription},
 	}
 	resultKeys = keyTable{{"resultType", FieldResultType}, {"ttlMs", FieldTTL}, {"cacheScope", FieldCacheScope}}
 )
@@ -565,11 +578,11 @@ func (s *scanner) str() (escaped bool, err error) {
 		if s.i >= len(s.b) {
 			return escaped, s.fail("a string has no end")
 		}
-		switch c := s.b[s.i]; {
-		case c == '"':
+		switch s.b[s.i] {
+		case '"':
 			s.i++
 			return escaped, nil
-		case c == '\\':
+		case '\\':
 			escaped = true
 			if err := s.escape(); err != nil {
 				return escaped, err

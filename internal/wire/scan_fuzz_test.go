@@ -53,7 +53,7 @@ func (r reader) pick(members []member, want string) (Span, bool) {
 	var at Span
 	found := false
 	for _, m := range members {
-		if r.same(m.key, want) && !(found && r.first) {
+		if r.same(m.key, want) && (!found || !r.first) {
 			at, found = Span{m.start, m.end}, true
 		}
 	}
@@ -65,11 +65,11 @@ func exact(key, want string) bool { return key == want }
 func nulCut(key, want string) bool { k, _, _ := strings.Cut(key, "\x00"); return k == want }
 
 func lower(key, want string) bool {
-	return strings.ToLower(key) == strings.ToLower(want)
+	return strings.ToLower(key) == strings.ToLower(want) //nolint:staticcheck // EqualFold takes fewer for the same
 }
 
 func upper(key, want string) bool {
-	return strings.ToUpper(key) == strings.ToUpper(want)
+	return strings.ToUpper(key) == strings.ToUpper(want) //nolint:staticcheck // EqualFold takes fewer for the same
 }
 
 func folded(key, want string) bool {

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -54,8 +55,8 @@ func parseTree(t testing.TB, raw []byte) *tree {
 
 // get returns the last member with that key.
 func (n *tree) get(key string) *tree {
-	for i := len(n.Keys) - 1; i >= 0; i-- {
-		if n.Keys[i] == `"`+key+`"` {
+	for i, k := range slices.Backward(n.Keys) {
+		if k == `"`+key+`"` {
 			return n.Kids[i]
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -665,13 +666,14 @@ func echo(r io.Reader, w io.WriteCloser, batch int) {
 		if err != nil || e.Kind != KindRequest {
 			continue
 		}
-		held = append(held, append(AppendResult(nil, e.Get(FieldID), e.Get(FieldParams)), '\n'))
+		reply := AppendResult(make([]byte, 0, len(line)+64), e.Get(FieldID), e.Get(FieldParams))
+		held = append(held, append(reply, '\n'))
 		if len(held) < batch && lines.i < lines.n {
 			continue
 		}
 		var out []byte
-		for i := len(held) - 1; i >= 0; i-- {
-			out = append(out, held[i]...)
+		for _, reply := range slices.Backward(held) {
+			out = append(out, reply...)
 		}
 		held = held[:0]
 		if batch > 1 {
