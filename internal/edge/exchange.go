@@ -146,7 +146,7 @@ func (x *exchange) json(status int, body []byte) {
 	}
 	x.w.WriteHeader(status)
 	if len(body) <= largeWrite {
-		_, _ = x.w.Write(body) // nobody is left to be told
+		_, _ = x.w.Write(body) //nolint:gosec // it is declared as JSON; nobody is left to be told of an error
 		return
 	}
 	rc := http.NewResponseController(x.w)

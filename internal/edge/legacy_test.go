@@ -25,8 +25,13 @@ func toolCall(id string) string {
 
 func TestInitialize(t *testing.T) {
 	for _, c := range []struct{ asked, got string }{
-		{"2024-11-05", "2024-11-05"}, {"2025-03-26", "2025-03-26"}, {"2025-06-18", "2025-06-18"}, {"2025-11-25", "2025-11-25"},
-		{"2026-07-28", "2025-11-25"}, {"1999-01-01", "2025-11-25"}, {"", "2025-11-25"},
+		{"2024-11-05", "2024-11-05"},
+		{"2025-03-26", "2025-03-26"},
+		{"2025-06-18", "2025-06-18"},
+		{"2025-11-25", "2025-11-25"},
+		{"2026-07-28", "2025-11-25"},
+		{"1999-01-01", "2025-11-25"},
+		{"", "2025-11-25"},
 	} {
 		t.Run(c.asked, func(t *testing.T) {
 			s := newRig(t, Options{}, &fake{})
@@ -250,7 +255,7 @@ func TestBrokenConnectionIsNoCancel(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("the call was cancelled: %v", err)
 	}
-	if a := s.post(heads(headerSession, id), ping); a.status != 200 {
+	if a := s.post(heads(headerSession, id), strings.Replace(ping, `"id":1`, `"id":2`, 1)); a.status != 200 {
 		t.Errorf("the session: %d", a.status)
 	}
 }

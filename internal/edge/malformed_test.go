@@ -121,8 +121,10 @@ func TestLegacyRequests(t *testing.T) {
 				{"listen", heads(), `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}`, 200, "-32601"},
 				{"name is a number", heads(), `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":1}}`, 200, "-32602"},
 				{"name twice", heads(), `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}`, 400, "-32600"},
-				{"call", heads(), `{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"a","arguments":{"n":9007199254740993}}}`, 200,
-					`{"jsonrpc":"2.0","id":"x","result":{"content":[{"type":"text","text":"a {\"n\":9007199254740993}"}],"big":9007199254740993}}`},
+				{
+					"call", heads(), `{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"a","arguments":{"n":9007199254740993}}}`, 200,
+					`{"jsonrpc":"2.0","id":"x","result":{"content":[{"type":"text","text":"a {\"n\":9007199254740993}"}],"big":9007199254740993}}`,
+				},
 				{"batch", heads(), "[" + ping + "]", batch.status, batch.body},
 			} {
 				t.Run(c.name, func(t *testing.T) {

@@ -137,7 +137,10 @@ func TestClosedResponseCancels(t *testing.T) {
 		hangUp()
 		wg.Wait()
 		select {
-		case <-causes:
+		case err := <-causes:
+			if err == nil {
+				t.Error("cancelled without an error")
+			}
 		case <-time.After(5 * time.Second):
 			t.Fatalf("streaming %v: not cancelled", streaming)
 		}

@@ -83,8 +83,8 @@ func (st *stream) flush() error {
 func (s *Server) writeAll(w http.ResponseWriter, rc *http.ResponseController, b []byte) error {
 	for len(b) > 0 {
 		piece := b[:min(len(b), largeWrite)]
-		_ = rc.SetWriteDeadline(s.deadline()) // not every writer has deadlines
-		if _, err := w.Write(piece); err != nil {
+		_ = rc.SetWriteDeadline(s.deadline())     // not every writer has deadlines
+		if _, err := w.Write(piece); err != nil { //nolint:gosec // it is declared as JSON or events
 			return err
 		}
 		b = b[len(piece):]
