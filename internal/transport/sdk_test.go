@@ -88,6 +88,7 @@ func TestSDKServers(t *testing.T) {
 		{"http modern json", func(t *testing.T) (*sdk, Target) { return sdkHTTP(t, false, true) }, shannon.EraModern},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			server, target := tt.target(t)
 			rec := &recorder{}
 			p, err := dialer(t, realHost(t)).Dial(t.Context(), target, Want{Era: tt.era}, rec.hooks())

@@ -163,6 +163,7 @@ func TestStdioHandshakeFails(t *testing.T) {
 		{"picky", shannon.CodeProtocolError, "roots wanted"},
 	} {
 		t.Run(tt.script, func(t *testing.T) {
+			t.Parallel()
 			host := &memory{}
 			_, err := dialer(t, host).Dial(t.Context(), stdioTarget(tt.script), Want{}, Hooks{})
 			wantCode(t, err, tt.code)
@@ -316,6 +317,7 @@ func selfTarget(t testing.TB, server string) Target {
 }
 
 func TestRealChild(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	host := realHost(t)
 	rec := &recorder{}
 	p, err := dialer(t, host).Dial(t.Context(), selfTarget(t, "noisy"), Want{}, rec.hooks())
