@@ -107,26 +107,18 @@ func mismatch(format string, args ...any) error {
 	return wire.Errorf(wire.CodeHeaderMismatch, "header mismatch: "+format, args...)
 }
 
-// checkHeaders holds the headers that mirror the body of a modern request
-// against it (2026-07-28, streamable HTTP, server validation).
-func checkHeaders(h http.Header, r *wire.Request, version string) error {
-	switch v, ok := header(h, headerVersion); {
+// checkHeader holds a header that mirrors the body of a modern request against
+// it (2026-07-28, streamable HTTP, server validation).
+func checkHeader(h http.Header, key, want string) error {
+	switch v, ok := header(h, key); {
 	case !ok:
-		return mismatch("MCP-Protocol-Version appears twice")
+		return mismatch("%s appears twice", key)
 	case v == "":
-		return mismatch("MCP-Protocol-Version is missing")
-	case v != version:
-		return mismatch("MCP-Protocol-Version is %q, the body says %q", v, version)
+		return mismatch("%s is missing", key)
+	case v != want:
+		return mismatch("%s is %q, the body says %q", key, v, want)
 	}
-	switch v, ok := header(h, headerMethod); {
-	case !ok:
-		return mismatch("Mcp-Method appears twice")
-	case v == "":
-		return mismatch("Mcp-Method is missing")
-	case v != r.Method:
-		return mismatch("Mcp-Method is %q, the body says %q", v, r.Method)
-	}
-	return checkName(h, r)
+	return nil
 }
 
 // checkName checks Mcp-Name where the method has a subject. Only tasks may leave

@@ -199,6 +199,9 @@ func TestModernRequests(t *testing.T) {
 		{"ancient version", modern("tools/list", "", headerVersion, "1900-01-01"), meta(`{"io.modelcontextprotocol/protocolVersion":"1900-01-01",` + caps + `}`), 400, -32022},
 		{"legacy version", modern("tools/list", "", headerVersion, "2025-11-25"), meta(`{"io.modelcontextprotocol/protocolVersion":"2025-11-25",` + caps + `}`), 400, -32022},
 
+		{"unsupported in the body only", modern("tools/list", ""), meta(`{"io.modelcontextprotocol/protocolVersion":"1900-01-01",` + caps + `}`), 400, -32020},
+		{"unsupported without header", modern("tools/list", "", headerVersion, ""), meta(`{"io.modelcontextprotocol/protocolVersion":"1900-01-01",` + caps + `}`), 400, -32020},
+		{"unsupported and incomplete", modern("tools/list", "", headerVersion, "2030-01-01"), meta(`{"io.modelcontextprotocol/protocolVersion":"2030-01-01"}`), 400, -32602},
 		{"no version header", modern("tools/list", "", headerVersion, ""), list, 400, -32020},
 		{"another version header", modern("tools/list", "", headerVersion, "2025-11-25"), list, 400, -32020},
 		{"a later version header", modern("tools/list", "", headerVersion, "2027-01-01"), list, 400, -32020},

@@ -43,17 +43,38 @@ func (x *exchange) postModern(e wire.Envelope) {
 		x.fail(http.StatusNotFound, id, wire.Errorf(wire.CodeMethodNotFound, "method %q is not part of version %s", e.Method, modernVersion))
 		return
 	}
-	err := checkMeta(&e)
-	if err == nil {
-		var r *wire.Request
-		if r, err = wire.NewRequest(e, x.client(&e)); err == nil {
-			if err = checkHeaders(x.r.Header, r, modernVersion); err == nil {
-				x.callModern(r)
-				return
-			}
-		}
+	r, err := x.check(e)
+	if err != nil {
+		x.fail(http.StatusBadRequest, id, err)
+		return
 	}
-	x.fail(http.StatusBadRequest, id, err)
+	x.callModern(r)
+}
+
+// check makes a request of a message, if it states what it must and the headers
+// say the same. That they agree on the version comes before what the version is:
+// who read the header took the request for one of another version.
+func (x *exchange) check(e wire.Envelope) (*wire.Request, error) {
+	if err := checkMeta(&e); err != nil {
+		return nil, err
+	}
+	version, _ := e.Text(wire.FieldMetaVersion)
+	if err := checkHeader(x.r.Header, headerVersion, version); err != nil {
+		return nil, err
+	}
+	if version != modernVersion {
+		err := wire.Errorf(wire.CodeUnsupportedVersion, "unsupported protocol version")
+		err.Data = map[string]any{"supported": versions, "requested": version}
+		return nil, err
+	}
+	if err := checkHeader(x.r.Header, headerMethod, e.Method); err != nil {
+		return nil, err
+	}
+	r, err := wire.NewRequest(e, x.client(&e))
+	if err != nil {
+		return nil, err
+	}
+	return r, checkName(x.r.Header, r)
 }
 
 // onlyLegacy tells whether a method belongs to sessions only (2026-07-28,
@@ -72,8 +93,7 @@ func checkMeta(e *wire.Envelope) error {
 	bad := func(key, want string) error {
 		return wire.Errorf(wire.CodeInvalidParams, "invalid params: _meta needs %q, which must be %s", key, want)
 	}
-	version, ok := e.Text(wire.FieldMetaVersion)
-	if !ok {
+	if _, ok := e.Text(wire.FieldMetaVersion); !ok {
 		return bad(wire.MetaVersion, "a string")
 	}
 	if caps := e.Get(wire.FieldMetaClientCaps); len(caps) == 0 || caps[0] != '{' {
@@ -81,11 +101,6 @@ func checkMeta(e *wire.Envelope) error {
 	}
 	if info := e.Get(wire.FieldMetaClientInfo); info != nil && info[0] != '{' {
 		return bad(wire.MetaClientInfo, "an object if given")
-	}
-	if version != modernVersion {
-		err := wire.Errorf(wire.CodeUnsupportedVersion, "unsupported protocol version")
-		err.Data = map[string]any{"supported": versions, "requested": version}
-		return err
 	}
 	if e.Has(wire.FieldMetaLogLevel) {
 		if level, ok := e.Text(wire.FieldMetaLogLevel); !ok || !slices.Contains(logLevels, level) {
