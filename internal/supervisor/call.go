@@ -22,6 +22,9 @@ func (u *Unit) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.
 	defer u.busy.Add(-1)
 	for first := true; ; first = false {
 		peer, err := u.peer(ctx, r.Client.Era)
+		if errors.Is(err, errNoAnswer) {
+			err = errNotSent
+		}
 		if err != nil {
 			return wire.Reply{}, err
 		}
@@ -33,11 +36,18 @@ func (u *Unit) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.
 		if !first || shannon.CodeOf(err) != shannon.CodeServerDown {
 			return wire.Reply{}, err
 		}
+		if u.post(ctx, func(l *loop) { l.bury(peer) }) != nil {
+			return wire.Reply{}, err
+		}
 	}
 }
 
-// errNoAnswer is the cause with which a call's context ends at its time limit.
-var errNoAnswer = errors.New("the time limit has passed")
+// errNoAnswer is the cause with which a call's context ends at its time limit,
+// errNotSent what becomes of it while the call still waits for a peer.
+var (
+	errNoAnswer = errors.New("the time limit has passed")
+	errNotSent  = errors.New("it was not connected in time")
+)
 
 // Relay is Call for a client's request: within the server's request timeout,
 // which progress restarts.
@@ -46,15 +56,16 @@ func (u *Unit) Relay(ctx context.Context, r *wire.Request, sink wire.Sink) (wire
 	if s := u.state.Load(); s.Server.RequestTimeout != nil {
 		limit = s.Server.RequestTimeout.Std()
 	}
-	return u.within(ctx, limit, r, sink)
+	return u.within(ctx, "request_timeout", limit, r, sink)
 }
 
 // Request is Call within the server's Timeout.
 func (u *Unit) Request(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
-	return u.within(ctx, u.state.Load().Server.Timeout.Std(), r, sink)
+	return u.within(ctx, "timeout", u.state.Load().Server.Timeout.Std(), r, sink)
 }
 
-func (u *Unit) within(ctx context.Context, limit time.Duration, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+// within is Call within a limit, which setting of the server sets.
+func (u *Unit) within(ctx context.Context, setting string, limit time.Duration, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
 	if limit <= 0 {
 		return u.Call(ctx, r, sink)
 	}
@@ -66,9 +77,10 @@ func (u *Unit) within(ctx context.Context, limit time.Duration, r *wire.Request,
 	}
 	reply, err := u.Call(ctx, r, sink)
 	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
-		e := shannon.Errorf(shannon.CodeTimeout, "Raise the limit: shannon set "+u.state.Load().Server.Name+" request_timeout=600",
-			"server %q did not answer %s within %s: %w", u.state.Load().Server.Name, r.Method, limit, err)
-		e.MayHaveRun = true
+		name := u.state.Load().Server.Name
+		e := shannon.Errorf(shannon.CodeTimeout, "Raise the limit: shannon set "+name+" "+setting+"=600",
+			"server %q did not answer %s within %s: %w", name, r.Method, limit, err)
+		e.MayHaveRun = !errors.Is(err, errNotSent)
 		return wire.Reply{}, e
 	}
 	return reply, err
@@ -111,19 +123,19 @@ func (u *Unit) Info(ctx context.Context, era shannon.Era) (*wire.Info, error) {
 // peer returns the peer for a client of that era. It waits only when the server
 // has to be connected first.
 func (u *Unit) peer(ctx context.Context, era shannon.Era) (wire.Peer, error) {
-	for {
-		s := u.state.Load()
-		if p := s.choose(era); p != nil {
+	for waited := false; ; waited = true {
+		if p := u.state.Load().choose(era); p != nil {
 			return p, nil
 		}
-		var need error
-		if err := u.post(ctx, func(l *loop) { need = l.need(era) }); err != nil {
+		var a *attempt
+		var refused error
+		if err := u.post(ctx, func(l *loop) { a, refused = l.need(era, waited) }); err != nil {
 			return nil, err
 		}
-		if need != nil {
-			return nil, need
+		if refused != nil {
+			return nil, refused
 		}
-		if err := u.wait(ctx, s); err != nil {
+		if err := a.wait(ctx); err != nil && ctx.Err() != nil {
 			return nil, err
 		}
 	}
@@ -131,10 +143,16 @@ func (u *Unit) peer(ctx context.Context, era shannon.Era) (wire.Peer, error) {
 
 func (u *Unit) alive() { u.seen.Store(time.Now().UnixNano()) }
 
-// hooks give the observer what a peer sends outside of calls.
-func (u *Unit) hooks(s *shannon.Server) Hooks {
+// hooks give the observer what a peer sends outside of calls. s is what the peer
+// was started as; of what it is now, only its name matters to a peer that lives on.
+func (u *Unit) hooks(s shannon.Server) Hooks {
+	now := func() *shannon.Server {
+		s := s
+		s.Name = u.state.Load().Server.Name
+		return &s
+	}
 	return Hooks{
-		Log: func(source string, line []byte) { u.o.Observer.Log(s, source, line) },
+		Log: func(source string, line []byte) { u.o.Observer.Log(now(), source, line) },
 		Notification: func(e wire.Envelope) {
 			u.alive()
 			if e.Method == "notifications/tools/list_changed" {
@@ -143,7 +161,7 @@ func (u *Unit) hooks(s *shannon.Server) Hooks {
 				default: // one is waiting already
 				}
 			}
-			u.o.Observer.Notification(s, e)
+			u.o.Observer.Notification(now(), e)
 		},
 	}
 }
@@ -154,6 +172,14 @@ func (u *Unit) closePeer(ctx context.Context, p wire.Peer) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return p.Close(ctx)
+}
+
+// lost ends a peer that has ended by itself, or is taken for dead, and returns why.
+func (u *Unit) lost(ctx context.Context, p wire.Peer) error {
+	if err := u.closePeer(ctx, p); err != nil {
+		return err
+	}
+	return shannon.Errorf(shannon.CodeConnectionLost, "", "the server ended the connection")
 }
 
 // discard ends a peer whose end is not news.
@@ -168,7 +194,7 @@ func (u *Unit) list(ctx context.Context, s *shannon.Server, peer wire.Peer) (got
 	if wire.Member(peer.Info().Capabilities, "tools") == nil {
 		return list{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout.Std())
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout.Std(), errNoAnswer)
 	defer cancel()
 	var params []byte
 	for range maxPages {
@@ -194,6 +220,10 @@ func (u *Unit) page(ctx context.Context, s *shannon.Server, peer wire.Peer, para
 		return nil, "", err
 	}
 	reply, err := peer.Call(ctx, r, nil)
+	if err != nil && errors.Is(context.Cause(ctx), errNoAnswer) {
+		return nil, "", shannon.Errorf(shannon.CodeTimeout, "shannon set "+s.Name+" timeout=60",
+			"server %q did not list its tools within %s: %w", s.Name, s.Timeout, err)
+	}
 	if err != nil {
 		return nil, "", shannon.Errorf(shannon.CodeOf(err), "", "server %q did not list its tools: %w", s.Name, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/shannon-mcp/shannon"
@@ -24,28 +25,56 @@ type loop struct {
 	problem *shannon.Problem
 	stopped bool // the user said disconnect
 
-	peers  map[shannon.Era]wire.Peer
-	main   shannon.Era
-	eras   []shannon.Era
-	tools  [][]byte
-	listed bool
+	link   context.Context // the connection's life, from the first dial to close
+	unlink context.CancelFunc
+	under  sync.WaitGroup // dials, lists and pings of the connection
 
-	generation uint64 // of the connection; what belongs to an older one is thrown away
-	dialing    map[shannon.Era]context.CancelFunc
-	attempts   uint64
-	failures   int
-	err        error
-	retry      *time.Timer
-	nextRetry  time.Time
-	lastCall   time.Time // when a call was last let through to connect
+	peers    map[shannon.Era]wire.Peer
+	main     shannon.Era
+	eras     []shannon.Era
+	tools    [][]byte
+	listed   bool
+	attempts map[shannon.Era]*attempt // dials under way
+	second   time.Time                // when the last peer of another era was dialled
+
+	failures int
+	err      error
+	parked   bool // no call can help either
+	retry    *time.Timer
+	credit   credit
+	nextTry  time.Time // when retry fires
+	notUntil time.Time // when the vendor wants to be asked again
+	lastCall time.Time // when a call was last let through to connect
 
 	health      *time.Timer
 	pinging     bool
 	errs        int
 	lastPing    time.Time
 	connectedAt time.Time
-	listing     bool
-	again       bool // list once more when listing has come back
+	relisting   relisting
+}
+
+// attempt is a dial, for those who wait for its outcome. A nil one has succeeded.
+type attempt struct {
+	done chan struct{}
+	err  error // why it failed; set before done is closed
+}
+
+func (a *attempt) end(err error) {
+	a.err = err
+	close(a.done)
+}
+
+func (a *attempt) wait(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // mainDial is the key of the main peer's dial, whose era is not yet known.
@@ -54,9 +83,10 @@ const mainDial = shannon.Era("")
 func newLoop(u *Unit, s shannon.Server) *loop {
 	l := &loop{
 		u: u, ctx: u.ctx, server: s, ending: "stop", since: time.Now(), state: shannon.StateDisconnected,
-		peers: map[shannon.Era]wire.Peer{}, dialing: map[shannon.Era]context.CancelFunc{},
-		retry: stoppedTimer(), health: stoppedTimer(),
+		peers: map[shannon.Era]wire.Peer{}, attempts: map[shannon.Era]*attempt{},
+		retry: stoppedTimer(), health: stoppedTimer(), relisting: relisting{timer: stoppedTimer()},
 	}
+	l.link, l.unlink = context.WithCancel(l.ctx)
 	if k := u.o.Known; k != nil {
 		l.eras, l.tools, l.listed = k.Eras, k.Tools, true
 	}
@@ -79,10 +109,13 @@ func (l *loop) run() {
 		case f := <-l.u.posts:
 			f(l)
 		case <-l.retry.C:
+			l.credit.take(time.Now())
 			l.connect("retry")
 		case <-l.health.C:
 			l.ping()
 		case <-l.u.relist:
+			l.relist()
+		case <-l.relisting.timer.C:
 			l.relist()
 		case <-l.ctx.Done():
 			l.disconnect(l.ending, false)
@@ -96,13 +129,12 @@ func (l *loop) publish() {
 	s := &Snapshot{
 		Server: l.server, Tools: l.tools, Listed: l.listed,
 		peers: maps.Clone(l.peers), main: l.main, eras: l.eras,
-		attempts: l.attempts, err: l.err, changed: make(chan struct{}),
 	}
 	s.Status = shannon.Status{
 		Server: l.server.Name, ServerID: l.server.ID, Transport: l.server.Transport, Enabled: l.server.Enabled,
 		State: l.state, Since: l.since.UTC(), Problem: l.problem, Eras: l.eras, Tools: len(l.tools),
 		ErrorCount: l.errs, ReconnectAttempts: l.failures,
-		LastPing: moment(l.lastPing), NextRetry: moment(l.nextRetry), ConnectedAt: moment(l.connectedAt),
+		LastPing: moment(l.lastPing), NextRetry: moment(l.nextTry), ConnectedAt: moment(l.connectedAt),
 	}
 	if l.err != nil {
 		s.Status.LastError = l.err.Error()
@@ -112,9 +144,7 @@ func (l *loop) publish() {
 		s.Status.Era, s.Status.Version, s.Status.ServerInfo = i.Era, i.Version, describe(i.ServerInfo)
 		s.Status.PID, s.Status.Command, s.Status.HandshakeMS = i.PID, i.Command, i.Handshake.Milliseconds()
 	}
-	if old := l.u.state.Swap(s); old != nil {
-		close(old.changed)
-	}
+	l.u.state.Store(s)
 }
 
 func moment(t time.Time) *time.Time {
@@ -134,10 +164,17 @@ func describe(info []byte) string {
 	return name
 }
 
+// turn moves into a state and makes it visible. It is no transition yet: why and
+// how is told by enter, once it is known.
+func (l *loop) turn(state shannon.State) {
+	l.state, l.since = state, time.Now()
+	l.publish()
+}
+
 // enter moves into a state, makes it visible and tells the observer.
 func (l *loop) enter(state shannon.State, cause string, err error) {
-	l.state, l.since, l.cause = state, time.Now(), cause
-	l.publish()
+	l.cause = cause
+	l.turn(state)
 	s := &l.u.state.Load().Status
 	t := shannon.Transition{
 		ServerID: l.server.ID, Server: l.server.Name, State: state, Cause: cause,
@@ -176,17 +213,18 @@ func (l *loop) rest() {
 // begin takes the server up by itself: an eager one, and one of which it is not
 // known what it offers.
 func (l *loop) begin(cause string) {
-	if !l.u.o.Passive && (l.server.Start == shannon.StartEager || !l.listed) {
+	if !l.u.o.Passive && !l.stopped && (l.server.Start == shannon.StartEager || !l.listed) {
 		l.connect(cause)
 	}
 }
 
 // connect dials the main peer unless that is done or under way.
 func (l *loop) connect(cause string) {
-	if !l.server.Enabled || l.peers[l.main] != nil || l.dialing[mainDial] != nil {
+	if !l.server.Enabled || l.peers[l.main] != nil || l.attempts[mainDial] != nil {
 		return
 	}
-	l.stopped, l.problem, l.nextRetry = false, nil, time.Time{}
+	l.stopped, l.parked, l.problem = false, false, nil
+	l.nextTry, l.notUntil = time.Time{}, time.Time{}
 	l.retry.Stop()
 	state := shannon.StateConnecting
 	if l.failures > 0 {
@@ -196,81 +234,116 @@ func (l *loop) connect(cause string) {
 	l.dial(mainDial)
 }
 
-// connectNow is connect at a user's word. It returns how many attempts have
-// ended before.
-func (l *loop) connectNow(cause string) (before uint64, err error) {
+// connectNow is connect at a user's word.
+func (l *loop) connectNow(cause string) (*attempt, error) {
 	if !l.server.Enabled {
-		return 0, shannon.Errorf(shannon.CodeDisabled, "shannon enable "+l.server.Name, "server %q is disabled", l.server.Name)
+		return nil, l.disabled()
 	}
-	before = l.attempts
 	l.connect(cause)
-	return before, nil
+	return l.attempts[mainDial], nil
 }
 
-// need sees to a peer for a call of that era. nil means that one is on its way.
-func (l *loop) need(era shannon.Era) error {
+func (l *loop) disabled() error {
+	return shannon.Errorf(shannon.CodeDisabled, "shannon enable "+l.server.Name, "server %q is disabled", l.server.Name)
+}
+
+// need sees to a peer for a call of that era: one that is there already, or the
+// attempt that may bring it. Who has waited for an attempt in vain is told so.
+func (l *loop) need(era shannon.Era, waited bool) (*attempt, error) {
+	now := time.Now()
 	switch {
+	case l.u.state.Load().choose(era) != nil:
+		return nil, nil
 	case !l.server.Enabled:
-		return shannon.Errorf(shannon.CodeDisabled, "shannon enable "+l.server.Name, "server %q is disabled", l.server.Name)
+		return nil, l.disabled()
 	case l.stopped:
-		return shannon.Errorf(shannon.CodeServerDown, "shannon connect "+l.server.Name, "server %q was disconnected on request", l.server.Name)
+		return nil, shannon.Errorf(shannon.CodeServerDown, "shannon connect "+l.server.Name, "server %q was disconnected on request", l.server.Name)
 	case l.peers[l.main] != nil:
-		if l.dialing[era] == nil {
+		if l.attempts[era] == nil {
+			l.second = now
 			l.dial(era)
 		}
-	case l.dialing[mainDial] != nil:
-	case l.err != nil && time.Since(l.lastCall) < callEvery:
-		return l.down()
-	default:
-		l.lastCall = time.Now()
-		l.connect("call")
+		return l.attempts[era], nil
+	case l.attempts[mainDial] != nil:
+		return l.attempts[mainDial], nil
+	case l.err != nil && (waited || l.parked || now.Before(l.notUntil) || now.Sub(l.lastCall) < callEvery):
+		return nil, l.down()
 	}
-	return nil
+	l.lastCall = now
+	l.connect("call")
+	return l.attempts[mainDial], nil
 }
 
 // down is what a call gets while the server cannot be reached.
 func (l *loop) down() error {
 	hint := "shannon history " + l.server.Name
-	if !l.nextRetry.IsZero() {
-		hint = "Next try at " + l.nextRetry.UTC().Format(time.RFC3339) + "; shannon connect " + l.server.Name + " tries now"
+	if !l.nextTry.IsZero() {
+		hint = "Next try at " + l.nextTry.UTC().Format(time.RFC3339) + "; shannon connect " + l.server.Name + " tries now"
 	}
 	return shannon.Errorf(shannon.CodeServerDown, hint, "server %q is not connected: %w", l.server.Name, l.err)
 }
 
-// dial reaches the server beside the loop and comes back with the result.
-func (l *loop) dial(want shannon.Era) {
-	ctx, cancel := context.WithCancel(l.ctx)
-	l.dialing[want] = cancel
-	generation, server, known := l.generation, l.server, l.eras
-	l.u.wg.Go(func() {
-		defer cancel()
-		var listed list
-		peer, err := l.u.o.Dialer.Dial(ctx, &server, want, known, l.u.hooks(&server))
-		if err == nil && want == mainDial {
-			listed = l.u.list(ctx, &server, peer)
-		}
-		kept := false
-		late := l.u.post(l.ctx, func(l *loop) {
-			if kept = generation == l.generation; kept {
-				l.dialed(want, peer, listed, err)
+// beside runs work of the connection beside the loop and then, in the loop, the
+// function that work returns; or drop, when the connection has ended meanwhile.
+func (l *loop) beside(work func(ctx context.Context) (then func(*loop)), drop func(ctx context.Context)) {
+	ctx := l.link
+	l.under.Go(func() {
+		then := work(ctx)
+		if l.u.post(ctx, func(l *loop) {
+			if ctx.Err() == nil {
+				then(l)
+				drop = nil
 			}
-		})
-		if (late != nil || !kept) && peer != nil {
+		}); drop != nil {
+			drop(ctx)
+		}
+	})
+}
+
+// dial reaches the server.
+func (l *loop) dial(want shannon.Era) {
+	l.attempts[want] = &attempt{done: make(chan struct{})}
+	server, known := l.server, l.eras
+	var peer wire.Peer
+	l.beside(func(ctx context.Context) func(*loop) {
+		var listed list
+		var err error
+		if peer, err = l.u.o.Dialer.Dial(ctx, &server, want, known, l.u.hooks(server)); err == nil && want == mainDial {
+			listed = l.u.list(ctx, &server, peer)
+			if gone(peer) { // and never was connected
+				err = l.u.lost(ctx, peer)
+				peer = nil
+			}
+		}
+		return func(l *loop) { l.dialed(want, peer, listed, err) }
+	}, func(ctx context.Context) {
+		if peer != nil {
 			l.u.discard(ctx, peer)
 		}
 	})
 }
 
+func gone(p wire.Peer) bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // dialed takes the result of a dial.
 func (l *loop) dialed(want shannon.Era, peer wire.Peer, listed list, err error) {
-	delete(l.dialing, want)
-	if want != mainDial {
+	a := l.attempts[want]
+	delete(l.attempts, want)
+	switch {
+	case want != mainDial:
 		l.dialedSecond(want, peer, err)
+		a.end(nil) // where there is no such peer, the main one serves
 		return
-	}
-	l.attempts++
-	if err != nil {
-		l.failed("connect", err)
+	case err != nil:
+		l.failed(l.cause, err)
+		a.end(err)
 		return
 	}
 	info := peer.Info()
@@ -284,23 +357,31 @@ func (l *loop) dialed(want shannon.Era, peer wire.Peer, listed list, err error) 
 	l.keep(listed)
 	l.enter(shannon.StateConnected, l.cause, nil)
 	l.offer(listed)
+	a.end(nil)
 }
 
 // dialedSecond takes the peer of another era than the main one's. Where there is
 // none after all, calls of that era are bridged by the main peer.
 func (l *loop) dialedSecond(want shannon.Era, peer wire.Peer, err error) {
-	if err != nil || peer.Info().Era != want {
-		if err != nil {
-			l.u.o.Log.Warn("the server speaks an era less than it said", "server", l.server.Name, "era", want, "err", err)
-		} else {
-			l.u.discard(l.ctx, peer)
-		}
-		l.eras = slices.DeleteFunc(slices.Clone(l.eras), func(e shannon.Era) bool { return e == want })
-		l.publish()
+	if err == nil && peer.Info().Era != want {
+		l.u.discard(l.ctx, peer)
+		peer = nil
+	}
+	if err != nil {
+		l.u.o.Log.Warn("the server speaks an era less than it said", "server", l.server.Name, "era", want, "err", err)
+	}
+	if err != nil || peer == nil {
+		l.forget(want)
 		return
 	}
 	l.peers[want] = peer
 	l.watch(peer)
+	l.publish()
+}
+
+// forget lets the main peer bridge the calls of an era.
+func (l *loop) forget(era shannon.Era) {
+	l.eras = slices.DeleteFunc(slices.Clone(l.eras), func(e shannon.Era) bool { return e == era })
 	l.publish()
 }
 
@@ -310,49 +391,45 @@ func (l *loop) watch(peer wire.Peer) {
 		select {
 		case <-peer.Done():
 			// Where the loop has ended, it has closed the peer itself.
-			_ = l.u.post(l.ctx, func(l *loop) { l.ended(peer) })
+			_ = l.u.post(l.ctx, func(l *loop) { l.bury(peer) })
 		case <-l.ctx.Done():
 		}
 	})
 }
 
-// ended takes the end of a peer that nobody asked for.
-func (l *loop) ended(peer wire.Peer) {
+// bury takes the end of a peer that nobody asked for, if it has ended.
+func (l *loop) bury(peer wire.Peer) {
 	era := peer.Info().Era
-	if l.peers[era] != peer {
+	if l.peers[era] != peer || !gone(peer) {
+		return
+	}
+	if era == l.main {
+		l.failed("exit", l.close(shannon.StateReconnecting))
 		return
 	}
 	delete(l.peers, era)
-	err := l.u.closePeer(l.ctx, peer)
-	if era != l.main {
+	if time.Since(l.second) < callEvery {
+		l.forget(era) // else every call might start it
+	} else {
 		l.publish()
-		return
 	}
-	if err == nil {
-		err = shannon.Errorf(shannon.CodeConnectionLost, "", "the server ended the connection")
-	}
-	if time.Since(l.connectedAt) >= stable {
-		l.failures = 0
-	}
-	l.close()
-	l.failed("exit", err)
+	l.u.discard(l.ctx, peer)
 }
 
 // failed decides what to do about a failed attempt or a lost connection.
 func (l *loop) failed(cause string, err error) {
+	now := time.Now()
 	l.err = err
-	l.connectedAt = time.Time{}
 	l.failures++
 	d := decide(failure{
 		Attempt: l.failures, Code: shannon.CodeOf(err), RetryDelay: l.server.RetryDelay.Std(),
-		RetryAfter: retryAfter(err), Jitter: l.u.o.Jitter(),
+		RetryAfter: retryAfter(err), Credit: l.credit.wait(now), Jitter: l.u.o.Jitter(),
 	})
 	p := *shannon.ProblemOf(err)
 	p.Code = d.Code
-	l.problem = &p
-	l.nextRetry = time.Time{}
+	l.problem, l.parked = &p, d.Park
 	if !d.Park {
-		l.nextRetry = time.Now().Add(d.Delay)
+		l.nextTry, l.notUntil = now.Add(d.Delay), now.Add(retryAfter(err))
 		l.retry.Reset(d.Delay)
 	}
 	state := shannon.StateError
@@ -362,38 +439,49 @@ func (l *loop) failed(cause string, err error) {
 	l.enter(state, cause, err)
 }
 
-// close ends all peers and whatever is under way for the connection.
-func (l *loop) close() (was bool) {
-	l.generation++
-	for era, cancel := range l.dialing {
-		cancel()
-		delete(l.dialing, era)
-		if era == mainDial {
-			l.attempts++
-			l.err = errGivenUp
-		}
+// close ends the connection, with all that is under way for it, and returns why
+// the main peer ended. Nobody is given a peer of it any more while it ends.
+func (l *loop) close(next shannon.State) (why error) {
+	if !l.connectedAt.IsZero() && time.Since(l.connectedAt) >= stable {
+		l.failures = 0
 	}
-	was = len(l.peers) > 0
-	for era, p := range l.peers {
-		l.u.discard(l.ctx, p)
-		delete(l.peers, era)
+	peers, attempts := l.peers, l.attempts
+	l.peers, l.attempts = map[shannon.Era]wire.Peer{}, map[shannon.Era]*attempt{}
+	l.unlink()
+	for _, t := range []*time.Timer{l.health, l.retry, l.relisting.timer} {
+		t.Stop()
 	}
-	l.health.Stop()
-	l.retry.Stop()
-	l.pinging, l.listing, l.again = false, false, false
-	l.nextRetry, l.connectedAt = time.Time{}, time.Time{}
-	return was
+	l.pinging, l.relisting.now, l.relisting.again, l.parked = false, false, false, false
+	l.nextTry, l.notUntil, l.connectedAt = time.Time{}, time.Time{}, time.Time{}
+	l.turn(next)
+	for era, p := range peers {
+		l.under.Go(func() {
+			if era == l.main {
+				why = l.u.lost(l.ctx, p)
+			} else {
+				l.u.discard(l.ctx, p)
+			}
+		})
+	}
+	l.under.Wait()
+	for _, a := range attempts {
+		a.end(errGivenUp)
+	}
+	l.link, l.unlink = context.WithCancel(l.ctx)
+	return why
 }
 
 var errGivenUp = shannon.Errorf(shannon.CodeCanceled, "", "the attempt to connect was given up")
 
-// drop ends the connection, to be made anew or not.
-func (l *loop) drop(cause string, problem *shannon.Problem) bool {
-	busy := l.dialing[mainDial] != nil
-	was := l.close()
-	l.failures, l.errs = 0, 0
+// drop ends the connection at somebody's word, to be made anew or not, and tells
+// whether there was one.
+func (l *loop) drop(cause string, problem *shannon.Problem) (was bool) {
+	was = len(l.peers) > 0
+	news := was || l.state != shannon.StateDisconnected
 	l.problem = problem
-	if was || busy || l.state != shannon.StateDisconnected {
+	l.close(shannon.StateDisconnected)
+	l.failures, l.errs = 0, 0
+	if news {
 		l.enter(shannon.StateDisconnected, cause, nil)
 	} else {
 		l.publish()
@@ -412,21 +500,27 @@ func (l *loop) disconnect(cause string, stopped bool) bool {
 func (l *loop) update(s shannon.Server) {
 	old := l.server
 	l.server = s
-	same := old.DefinitionHash() == s.DefinitionHash() && old.Enabled == s.Enabled
-	if same {
-		if old.HealthCheckInterval != s.HealthCheckInterval && l.peers[l.main] != nil {
-			l.health.Reset(l.interval())
-		}
-		l.publish()
-		return
-	}
-	if old.DefinitionHash() != s.DefinitionHash() {
+	changed := old.DefinitionHash() != s.DefinitionHash()
+	if changed {
 		l.eras, l.tools, l.listed = nil, nil, false
 	}
-	l.err, l.stopped = nil, false
-	l.rest()
-	l.drop("changed", l.problem)
-	l.begin("changed")
+	if changed || old.Enabled != s.Enabled {
+		l.err, l.stopped = nil, l.stopped && old.Enabled
+		l.rest()
+		l.drop("changed", l.problem)
+		l.begin("changed")
+		return
+	}
+	if old.HealthCheckInterval != s.HealthCheckInterval && l.peers[l.main] != nil {
+		l.health.Reset(l.interval())
+	}
+	if l.state == shannon.StateDisconnected {
+		l.rest()
+	}
+	l.publish()
+	if l.state == shannon.StateDisconnected && old.Start != s.Start {
+		l.begin("changed")
+	}
 }
 
 func (l *loop) interval() time.Duration {

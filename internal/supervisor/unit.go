@@ -3,14 +3,16 @@
 // One goroutine owns one server. It dials, waits, checks health, decides and
 // retries, and is the only writer of the server's state; everybody else reads an
 // immutable [Snapshot]. What to do next is a pure function of facts (decide,
-// check). Dialling and listing run beside the loop, in goroutines that the unit
-// owns and waits for, so that the loop always answers.
+// check). Dialling, listing and pinging run beside the loop, in goroutines that
+// belong to the connection: its end cancels them and waits for them and for its
+// peers, so nothing of an old connection can reach into a new one.
 //
 // The package knows peers, states and time. It does not know how a peer is
 // reached ([Dialer]), where transitions are kept ([Observer]), nor who calls.
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -76,12 +78,9 @@ type Snapshot struct {
 	Tools  [][]byte
 	Listed bool // Tools are known, if only from an earlier run
 
-	peers    map[shannon.Era]wire.Peer
-	main     shannon.Era
-	eras     []shannon.Era
-	attempts uint64        // how many dials of the main peer have ended
-	err      error         // why the last of them failed, nil when it did not
-	changed  chan struct{} // closed when a newer snapshot is there
+	peers map[shannon.Era]wire.Peer
+	main  shannon.Era
+	eras  []shannon.Era
 }
 
 // choose returns the peer for a client of that era: one of its own era where the
@@ -170,51 +169,29 @@ var errClosed = shannon.Errorf(shannon.CodeServerDown, "", "the server is being 
 // Connect connects now, whatever the backoff says, and returns when the server
 // answers or the attempt has failed.
 func (u *Unit) Connect(ctx context.Context) (shannon.Status, error) {
-	return u.connected(ctx, func(l *loop) (uint64, error) { return l.connectNow("connect") })
+	return u.connected(ctx, func(l *loop) (*attempt, error) { return l.connectNow("connect") })
 }
 
 // Restart ends the connection and connects.
 func (u *Unit) Restart(ctx context.Context) (shannon.Status, error) {
-	return u.connected(ctx, func(l *loop) (uint64, error) {
+	return u.connected(ctx, func(l *loop) (*attempt, error) {
+		if !l.server.Enabled {
+			return nil, l.disabled()
+		}
 		l.drop("restart", nil)
 		return l.connectNow("restart")
 	})
 }
 
 // connected begins to connect and waits for the outcome.
-func (u *Unit) connected(ctx context.Context, begin func(*loop) (uint64, error)) (shannon.Status, error) {
-	var before uint64
+func (u *Unit) connected(ctx context.Context, begin func(*loop) (*attempt, error)) (shannon.Status, error) {
+	var a *attempt
 	var refused error
-	if err := u.post(ctx, func(l *loop) { before, refused = begin(l) }); err != nil {
-		return u.Status(), err
+	err := u.post(ctx, func(l *loop) { a, refused = begin(l) })
+	if err = cmp.Or(err, refused); err == nil && a != nil {
+		err = a.wait(ctx)
 	}
-	if refused != nil {
-		return u.Status(), refused
-	}
-	for {
-		s := u.state.Load()
-		switch {
-		case s.peers[s.main] != nil:
-			return u.Status(), nil
-		case s.attempts > before:
-			return u.Status(), s.err
-		}
-		if err := u.wait(ctx, s); err != nil {
-			return u.Status(), err
-		}
-	}
-}
-
-// wait waits for a newer snapshot than s.
-func (u *Unit) wait(ctx context.Context, s *Snapshot) error {
-	select {
-	case <-s.changed:
-		return nil
-	case <-u.gone:
-		return errClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return u.Status(), err
 }
 
 // Disconnect ends the connection and keeps it ended until Connect or Restart. It

@@ -14,33 +14,44 @@ type list struct {
 	err   error
 }
 
-// relist lists the server's tools again, beside the loop.
+// relist lists the server's tools again, beside the loop and not too often: a
+// server may announce a change with every list that it gives.
 func (l *loop) relist() {
-	peer := l.peers[l.main]
-	if peer == nil || l.listing {
-		l.again = l.listing
+	peer, r := l.peers[l.main], &l.relisting
+	switch {
+	case peer == nil:
+		return
+	case r.now:
+		r.again = true
 		return
 	}
-	l.listing = true
-	generation, server := l.generation, l.server
-	l.u.wg.Go(func() {
-		got := l.u.list(l.ctx, &server, peer)
-		// Where the loop has ended, nobody wants to know.
-		_ = l.u.post(l.ctx, func(l *loop) {
-			if generation == l.generation {
-				l.relisted(got)
-			}
-		})
-	})
+	if since := time.Since(r.began); since < relistEvery {
+		r.timer.Reset(relistEvery - since)
+		return
+	}
+	r.now, r.began = true, time.Now()
+	server := l.server
+	l.beside(func(ctx context.Context) func(*loop) {
+		got := l.u.list(ctx, &server, peer)
+		return func(l *loop) { l.relisted(got) }
+	}, nil)
+}
+
+// relisting is what is known of listing again.
+type relisting struct {
+	now   bool      // it is under way
+	again bool      // once more when it has come back
+	began time.Time // the last one
+	timer *time.Timer
 }
 
 func (l *loop) relisted(got list) {
-	l.listing = false
+	again := l.relisting.again
+	l.relisting.now, l.relisting.again = false, false
 	l.keep(got)
 	l.publish()
 	l.offer(got)
-	if l.again {
-		l.again = false
+	if again {
 		l.relist()
 	}
 }
@@ -69,19 +80,27 @@ func (l *loop) ping() {
 	}
 	if since := time.Since(time.Unix(0, l.u.seen.Load())); since < l.interval() {
 		l.health.Reset(l.interval() - since)
+		l.well()
 		return
 	}
 	l.pinging = true
-	generation := l.generation
-	l.u.wg.Go(func() {
-		err := l.u.ping(l.ctx, peer)
-		// Where the loop has ended, nobody wants to know.
-		_ = l.u.post(l.ctx, func(l *loop) {
-			if generation == l.generation {
-				l.pinged(err)
-			}
-		})
-	})
+	began := time.Now()
+	l.beside(func(ctx context.Context) func(*loop) {
+		err := l.u.ping(ctx, peer)
+		return func(l *loop) { l.pinged(began, err) }
+	}, nil)
+}
+
+// well takes it that the peer lives.
+func (l *loop) well() {
+	if time.Since(l.connectedAt) >= stable {
+		l.failures = 0
+	}
+	l.errs, l.err = 0, nil
+	l.publish()
+	if l.problem != nil { // its tools could not be listed
+		l.relist()
+	}
 }
 
 // ping asks a peer for a sign of life. Any answer is one, an error too: errors of
@@ -102,27 +121,28 @@ func (u *Unit) ping(ctx context.Context, peer wire.Peer) error {
 }
 
 // pinged takes the result of a health check.
-func (l *loop) pinged(err error) {
+func (l *loop) pinged(began time.Time, err error) {
 	l.pinging = false
-	errs, replace := check(health{
-		Failed: err != nil, Busy: l.u.busy.Load() > 0, Errors: l.errs, RetryCount: l.server.RetryCount,
-	})
-	l.errs = errs
 	l.health.Reset(l.interval())
 	if err == nil {
 		l.u.alive()
 		l.lastPing = time.Now()
-		l.failures = 0
-		l.err = nil
-		l.publish()
+	}
+	if err == nil || l.u.seen.Load() > began.UnixNano() { // it has shown life in another way meanwhile
+		l.well()
 		return
 	}
+	errs, replace := check(health{Busy: l.u.busy.Load() > 0, Errors: l.errs, RetryCount: l.server.RetryCount})
+	if errs == l.errs { // it does not count
+		return
+	}
+	l.errs = errs
 	l.err = shannon.Errorf(shannon.CodeUnhealthy, "shannon logs "+l.server.Name, "server %q does not answer health checks: %w", l.server.Name, err)
 	if !replace {
 		l.publish()
 		return
 	}
 	err = l.err
-	l.close()
+	_ = l.close(shannon.StateReconnecting) // it ends because we say so
 	l.failed("health", err)
 }
