@@ -10,6 +10,8 @@ package gateway
 import (
 	"context"
 	"encoding/base64"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -78,10 +80,12 @@ func (g *Gateway) Forward(serverID string, e wire.Envelope) {
 	}
 }
 
+// tell calls the watchers without the lock, so that one may stop while it is told.
 func (g *Gateway) tell(key string, n wire.Notification) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	for w := range g.watchers[key] {
+	told := slices.Collect(maps.Keys(g.watchers[key]))
+	g.mu.Unlock()
+	for _, w := range told {
 		w.notify(n)
 	}
 }
@@ -177,6 +181,7 @@ func (a All) Notify(context.Context, *wire.Client, wire.Envelope) error { return
 func (a All) Describe(context.Context, *wire.Client) (wire.Info, error) { return a.g.info, nil }
 
 // Watch calls f for what every client of the endpoint is to hear. f must not block.
+// It may still be called once shortly after stop.
 func (a All) Watch(f func(wire.Notification)) (stop func()) { return a.g.watch("", f) }
 
 // One is the endpoint that offers one server as it is: names unchanged, and what
@@ -228,35 +233,34 @@ func (o One) Describe(ctx context.Context, c *wire.Client) (wire.Info, error) {
 }
 
 // Watch calls f for what every client of the endpoint is to hear. f must not block.
+// It may still be called once shortly after stop.
 func (o One) Watch(f func(wire.Notification)) (stop func()) { return o.g.watch(o.id, f) }
 
 // carried leaves those capabilities of a server out that Shannon does not carry
 // between a shared peer and its many clients: a client must not count on them.
 func carried(capabilities []byte) []byte {
-	out := []byte{'{'}
-	add := func(key string, value []byte) {
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		out = append(append(wire.AppendString(out, key), ':'), value...)
-	}
-	for key, value := range wire.Members(capabilities) {
+	return pick(capabilities, func(key string, value []byte) []byte {
 		switch key {
 		case "logging", "tasks":
+			return nil
 		case "resources":
-			add(key, without(value, "subscribe"))
-		default:
-			add(key, value)
+			return pick(value, func(key string, value []byte) []byte {
+				if key == "subscribe" {
+					return nil
+				}
+				return value
+			})
 		}
-	}
-	return append(out, '}')
+		return value
+	})
 }
 
-// without returns an object without one member.
-func without(object []byte, member string) []byte {
+// pick returns an object with the values that f gives for those of object, without
+// the members for which it gives nil.
+func pick(object []byte, f func(key string, value []byte) []byte) []byte {
 	out := []byte{'{'}
 	for key, value := range wire.Members(object) {
-		if key == member {
+		if value = f(key, value); value == nil {
 			continue
 		}
 		if len(out) > 1 {
