@@ -45,7 +45,9 @@ func LookPath(command, path, dir string) (string, error) {
 	if path != "" {
 		hint = "Install it, give its full path, or set PATH for the server. PATH was: " + path
 	}
-	return "", shannon.Errorf(shannon.CodeCommandNotFound, hint, "the command %q was not found: %w", command, fs.ErrNotExist)
+	return "", &shannon.Error{Err: fs.ErrNotExist, Problem: shannon.Problem{
+		Code: shannon.CodeCommandNotFound, Message: fmt.Sprintf("the command %q was not found", command), Hint: hint,
+	}}
 }
 
 // lookFile resolves a command that is a path.

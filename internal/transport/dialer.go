@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -182,8 +183,9 @@ func (dl *dial) timedOut() error {
 	if dl.noise.Load() > 0 {
 		hint = "It wrote text to its standard output that is no MCP message: check that the command starts an MCP server. " + hint
 	}
-	return shannon.Errorf(shannon.CodeHandshakeTimeout, hint,
-		"the server did not finish the handshake within %s: %w", dl.Timeout, errHandshake)
+	return &shannon.Error{Err: errHandshake, Problem: shannon.Problem{
+		Code: shannon.CodeHandshakeTimeout, Message: fmt.Sprintf("the server did not finish the handshake within %s", dl.Timeout), Hint: hint,
+	}}
 }
 
 // provesWrong tells whether a handshake failed in a way that a server of the other

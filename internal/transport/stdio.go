@@ -222,7 +222,7 @@ func (p *stdioPeer) exit(readErr error) error {
 	case <-p.closed:
 		return errClosed
 	case <-timer.C:
-		return shannon.Errorf(shannon.CodeConnectionLost, "Look at the server's log: shannon logs SERVER",
+		return shannon.Errorf(shannon.CodeConnectionLost, "Look at the server's log: shannon logs NAME",
 			"the server closed its standard output or input but goes on running: %w", readErr)
 	}
 	e := p.child.Exit()
@@ -237,7 +237,7 @@ func (p *stdioPeer) exit(readErr error) error {
 	return &shannon.Error{Err: e, Problem: shannon.Problem{
 		Code:    shannon.CodeExited,
 		Message: e.Error() + during + said,
-		Hint:    "See what it wrote: shannon logs SERVER. Check its arguments and environment",
+		Hint:    "See what it wrote: shannon logs NAME. Check its arguments and environment",
 	}}
 }
 

@@ -123,7 +123,7 @@ func (s *Stream) End(reason error) {
 func (s *Stream) Wait() { s.wg.Wait() }
 
 func lost(reason error) error {
-	e := shannon.Errorf(shannon.CodeConnectionLost, "Look at the server's log: shannon logs SERVER",
+	e := shannon.Errorf(shannon.CodeConnectionLost, "Look at the server's log: shannon logs NAME",
 		"the connection to the server was lost during the call, which may have run: %w", reason)
 	e.MayHaveRun = true
 	return e
