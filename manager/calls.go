@@ -98,10 +98,13 @@ func (m *Manager) Tools(ctx context.Context, server string) ([]shannon.Tool, err
 		if err != nil {
 			return nil, err
 		}
-		if s := u.Snapshot(); !s.Listed || s.Status.State != shannon.StateConnected {
+		// What is known of a server that rests is what it offers. Of one that cannot
+		// be reached, why is worth more than what it offered once.
+		if s := u.Snapshot(); !s.Listed || s.Status.State != shannon.StateConnected && !resting(&s.Status) {
 			if _, err := u.Info(ctx, ""); err != nil {
 				return nil, err
 			}
+			m.rebuild() // it may be connected before the catalog has it
 		}
 	}
 	tools := []shannon.Tool{}
@@ -111,6 +114,11 @@ func (m *Manager) Tools(ctx context.Context, server string) ([]shannon.Tool, err
 		}
 	}
 	return tools, nil
+}
+
+// resting tells whether a server is not connected because nobody needs it.
+func resting(s *shannon.Status) bool {
+	return s.State == shannon.StateDisconnected && (s.Problem == nil || s.Problem.Code == shannon.CodeIdle)
 }
 
 // CallTool calls a tool; see [shannon.Calls].
@@ -134,8 +142,10 @@ func (m *Manager) CallTool(ctx context.Context, server, tool string, args json.R
 	if _, err := u.Info(ctx, ""); err != nil { // what it offers is known once it is connected
 		return nil, err
 	}
-	if err := offers(u.Snapshot().Tools, server, tool); err != nil {
-		return nil, err
+	if s := u.Snapshot(); s.Listed { // else its tools could not be listed; it may still have this one
+		if err := offers(s.Tools, server, tool); err != nil {
+			return nil, err
+		}
 	}
 	reply, err := u.Relay(ctx, r, nil)
 	return m.result(server, reply, err)

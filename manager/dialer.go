@@ -17,7 +17,8 @@ import (
 )
 
 // dialer makes of a definition what a transport needs: references expanded,
-// credentials in place, the environment complete.
+// credentials in place, the environment complete; and sees to it that nothing of
+// that comes back in logs and errors.
 type dialer struct {
 	transports *transport.Dialer
 	environ    []string
@@ -30,8 +31,15 @@ func (d *dialer) Dial(ctx context.Context, s *shannon.Server, want shannon.Era, 
 	if err != nil {
 		return nil, err
 	}
-	return d.transports.Dial(ctx, target, transport.Want{Era: want, Known: known},
-		transport.Hooks{Notification: h.Notification, Log: h.Log})
+	hush := d.hush(s)
+	peer, err := d.transports.Dial(ctx, target, transport.Want{Era: want, Known: known}, transport.Hooks{
+		Notification: h.Notification,
+		Log:          func(source string, line []byte) { h.Log(source, []byte(hush.Replace(string(line)))) },
+	})
+	if err != nil {
+		return nil, hush.err(err)
+	}
+	return &discreet{peer, hush}, nil
 }
 
 func (d *dialer) target(s *shannon.Server) (transport.Target, error) {
@@ -118,26 +126,4 @@ func (x *expander) expand(text string) string {
 		x.err = err
 	}
 	return out
-}
-
-// hide replaces the secrets of a definition in a line of its log.
-func hide(s *shannon.Server, env credentials.Lookup) *strings.Replacer {
-	var pairs []string
-	add := func(v string) {
-		// An error leaves what could be expanded; a short value is no secret, and
-		// hiding it would make the log unreadable.
-		if v, _ = credentials.Expand(v, env); len(v) >= 8 {
-			pairs = append(pairs, v, shannon.Hidden)
-		}
-	}
-	for _, v := range s.Env {
-		add(v.Reveal())
-	}
-	for _, v := range s.Headers {
-		add(v.Reveal())
-		_, token, _ := strings.Cut(v.Reveal(), " ")
-		add(token)
-	}
-	add(apiKey(s.Config))
-	return strings.NewReplacer(pairs...)
 }

@@ -54,6 +54,10 @@ type Options struct {
 	Reap bool
 }
 
+// databaseFile is the name of the database in a home folder; the Python manager
+// called it so.
+const databaseFile = "mcp_servers.db"
+
 func (o *Options) setDefaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -91,11 +95,13 @@ type Manager struct {
 
 	phase  atomic.Value // shannon.Phase
 	roster atomic.Pointer[roster]
-	change sync.Mutex // held while the registry changes
+	change sync.Mutex // held while the registry changes; see alter
+	closed bool       // the registry does not change any more
 	build  sync.Mutex // held while the catalog is computed
 
 	mu       sync.Mutex
-	problems []shannon.Problem // of the manager itself
+	problems []shannon.Problem    // of the manager itself
+	up       map[string]time.Time // since when servers are connected, by id
 	address  string
 	socket   string
 
@@ -104,7 +110,7 @@ type Manager struct {
 	ending chan struct{} // closed when the end begins
 	end    func()        // closes it, once
 	once   sync.Once     // of Close
-	closed error
+	ended  error         // of Close
 }
 
 var _ shannon.Manager = (*Manager)(nil)
@@ -115,7 +121,7 @@ var _ shannon.Manager = (*Manager)(nil)
 func Open(ctx context.Context, cfg Config, o Options) (*Manager, error) {
 	cfg.SetDefaults()
 	o.setDefaults()
-	m := &Manager{cfg: cfg, o: o, started: time.Now().UTC(), events: newHub(), ending: make(chan struct{})}
+	m := &Manager{cfg: cfg, o: o, started: time.Now().UTC(), events: newHub(), up: map[string]time.Time{}, ending: make(chan struct{})}
 	m.phase.Store(shannon.PhaseInitializing)
 	m.end = sync.OnceFunc(func() { close(m.ending) })
 	// The units outlive the call that opened them.
@@ -131,7 +137,10 @@ func (m *Manager) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(m.cfg.Home, 0o700); err != nil {
 		return shannon.Errorf(shannon.CodeInvalidConfig, "Set SHANNON_HOME to a folder that you may write to", "the home folder cannot be made: %w", err)
 	}
-	if m.store, err = store.Open(ctx, store.Options{Path: filepath.Join(m.cfg.Home, "mcp_servers.db"), Log: m.o.Log}); err != nil {
+	if err := guard(m.cfg.Home); err != nil {
+		return err
+	}
+	if m.store, err = store.Open(ctx, store.Options{Path: filepath.Join(m.cfg.Home, databaseFile), Log: m.o.Log}); err != nil {
 		return err
 	}
 	m.ledger = newQueue(m.o.Log)
@@ -159,6 +168,23 @@ func (m *Manager) open(ctx context.Context) (err error) {
 		Principal: principal,
 	})
 	return m.takeUp(ctx)
+}
+
+// guard keeps others out of a home folder that was made by another program, such
+// as the Python manager. A folder that holds no database yet may have been made for
+// more than us, and is left as it is.
+func guard(home string) error {
+	info, err := os.Stat(home)
+	if err != nil {
+		return fmt.Errorf("find home folder: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(home, databaseFile)); err != nil || info.Mode().Perm()&0o077 == 0 {
+		return nil //nolint:nilerr // there is no database, or none that we may see; opening it tells
+	}
+	if err := os.Chmod(home, 0o700); err != nil {
+		return fmt.Errorf("guard home folder: %w", err)
+	}
+	return nil
 }
 
 // takeUp starts a unit for every server.
@@ -280,21 +306,27 @@ func (m *Manager) Close(ctx context.Context) error {
 		m.phase.Store(shannon.PhaseStopping)
 		m.end()
 		err := m.edge.Close(ctx)
+		m.change.Lock() // a server that is being added is there now, or never will be
+		m.closed = true
+		m.change.Unlock()
 		var wg sync.WaitGroup
 		for _, u := range m.roster.Load().byID {
 			wg.Go(func() { u.Close("stop") })
 		}
 		wg.Wait()
 		m.stop()
-		m.closed = errors.Join(err, m.release(ctx))
+		m.ended = errors.Join(err, m.release(ctx))
 		m.phase.Store(shannon.PhaseStopped)
 	})
-	return m.closed
+	return m.ended
 }
 
 // release closes what open has opened.
 func (m *Manager) release(ctx context.Context) error {
 	var errs []error
+	if m.dialer != nil {
+		m.dialer.transports.Close()
+	}
 	if m.host != nil {
 		errs = append(errs, m.host.Close(ctx))
 	}

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/shannon-mcp/shannon"
@@ -13,7 +14,7 @@ import (
 type observer Manager
 
 // Transition writes the ledger and tells of it.
-func (o *observer) Transition(t shannon.Transition) {
+func (o *observer) Transition(s *shannon.Server, t shannon.Transition) {
 	m := (*Manager)(o)
 	if t.ServerID != demoID {
 		// The row must be written also when the manager is being closed.
@@ -25,10 +26,26 @@ func (o *observer) Transition(t shannon.Transition) {
 	}
 	m.o.Log.Info("server "+string(t.State), "server", t.Server, "cause", t.Cause, "problem", t.Problem, "err", t.Error, "attempt", t.Attempt, "pid", t.PID)
 	if e, ok := transitionEvent(&t); ok {
+		e.Data["transport"] = s.Transport
+		m.timed(&t, e.Data)
 		m.events.emit(e)
 	}
 	if t.State == shannon.StateDisconnected || t.State == shannon.StateConnected {
 		m.rebuild()
+	}
+}
+
+// timed keeps since when a server is connected, and tells how long it was.
+func (m *Manager) timed(t *shannon.Transition, data map[string]any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	began, was := m.up[t.ServerID]
+	switch {
+	case t.State == shannon.StateConnected:
+		m.up[t.ServerID] = time.Now()
+	case was:
+		delete(m.up, t.ServerID)
+		data["duration"] = time.Since(began).Seconds()
 	}
 }
 
@@ -86,17 +103,18 @@ func (o *observer) Notification(s *shannon.Server, e wire.Envelope) {
 	m := (*Manager)(o)
 	m.gateway.Forward(s.ID, e)
 	data := map[string]any{"server_id": s.ID, "name": s.Name, "method": e.Method}
-	if p := e.Get(wire.FieldParams); p != nil {
+	// Clients get the bytes as they are; an event is for whoever may listen. Where
+	// hiding would break the JSON, the secret was a number, and nothing is told.
+	if p := m.dialer.hush(s).Replace(string(e.Get(wire.FieldParams))); json.Valid([]byte(p)) {
 		data["params"] = rawJSON(p)
 	}
 	m.events.emit(shannon.Event{Name: shannon.EventNotification, Priority: shannon.PriorityLow, Data: data})
 }
 
-// Log takes a line for a server's log, without its secrets.
+// Log takes a line for a server's log, from which the dialer took its secrets.
 func (o *observer) Log(s *shannon.Server, source string, line []byte) {
 	m := (*Manager)(o)
-	text := hide(s, m.dialer.lookup).Replace(string(line))
-	if err := m.logs.write(s.Name, source, text); err != nil {
+	if err := m.logs.write(s.Name, source, string(line)); err != nil {
 		m.o.Log.Warn("a log line was lost", "server", s.Name, "err", err)
 	}
 }

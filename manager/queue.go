@@ -11,6 +11,7 @@ type queue struct {
 	log  *slog.Logger
 	mu   sync.Mutex
 	work []func() error
+	shut bool
 	wake chan struct{}
 	wg   sync.WaitGroup
 }
@@ -21,15 +22,19 @@ func newQueue(log *slog.Logger) *queue {
 	return q
 }
 
-// do queues work. Its error is logged.
-func (q *queue) do(work func() error) {
+// do queues work, whose error is logged; false means that the queue is closed.
+func (q *queue) do(work func() error) bool {
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.shut {
+		return false
+	}
 	q.work = append(q.work, work)
-	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
+	return true
 }
 
 func (q *queue) run() {
@@ -54,12 +59,16 @@ func (q *queue) run() {
 // flush waits until everything given so far is done.
 func (q *queue) flush() {
 	done := make(chan struct{})
-	q.do(func() error { close(done); return nil })
-	<-done
+	if q.do(func() error { close(done); return nil }) {
+		<-done
+	}
 }
 
 func (q *queue) close() {
 	q.flush()
+	q.mu.Lock()
+	q.shut = true
 	close(q.wake)
+	q.mu.Unlock()
 	q.wg.Wait()
 }

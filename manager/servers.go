@@ -18,21 +18,34 @@ func (m *Manager) AddServer(ctx context.Context, s shannon.Server) (shannon.Serv
 	if err := s.Validate(); err != nil {
 		return s, err
 	}
-	m.change.Lock()
-	defer m.change.Unlock()
-	if m.roster.Load().byName[s.Name] != nil || s.ID == demoID {
-		return s, shannon.Errorf(shannon.CodeNameTaken, "Choose another name, or change that server: shannon set "+s.Name+" …", "there is a server %q already", s.Name)
-	}
-	s, err := m.store.Insert(ctx, s)
+	unlock, err := m.alter()
 	if err != nil {
 		return s, err
 	}
+	defer unlock()
+	if m.roster.Load().byName[s.Name] != nil || s.ID == demoID {
+		return s, shannon.Errorf(shannon.CodeNameTaken, "Choose another name, or change that server: shannon set "+s.Name+" …", "there is a server %q already", s.Name)
+	}
+	if s, err = m.store.Insert(ctx, s); err != nil {
+		return s, err
+	}
+	m.emit(shannon.EventAdded, &s, map[string]any{"transport": s.Transport}) // before what comes of it
 	m.enroll(func(r *roster) {
 		u := m.start(s, nil)
 		r.byID[s.ID], r.byName[s.Name] = u, u
 	})
-	m.emit(shannon.EventAdded, &s, map[string]any{"transport": s.Transport})
 	return s, nil
+}
+
+// alter is called by who changes the registry. Nothing changes while a manager is
+// being closed.
+func (m *Manager) alter() (unlock func(), err error) {
+	m.change.Lock()
+	if m.closed {
+		m.change.Unlock()
+		return nil, shannon.Errorf(shannon.CodeServerDown, "", "the manager is closed")
+	}
+	return m.change.Unlock, nil
 }
 
 // enroll replaces the roster by a changed copy. m.change is held.
@@ -81,8 +94,11 @@ func (m *Manager) units() []*supervisor.Unit {
 
 // UpdateServer changes a server; see [shannon.Servers].
 func (m *Manager) UpdateServer(ctx context.Context, name string, patch json.RawMessage) (shannon.Server, error) {
-	m.change.Lock()
-	defer m.change.Unlock()
+	unlock, err := m.alter()
+	if err != nil {
+		return shannon.Server{}, err
+	}
+	defer unlock()
 	u, err := m.unit(name)
 	if err != nil {
 		return shannon.Server{}, err
@@ -105,7 +121,8 @@ func (m *Manager) UpdateServer(ctx context.Context, name string, patch json.RawM
 	if before.Name != after.Name {
 		m.rename(u, before.Name, after.Name)
 	}
-	if err := u.Update(ctx, after); err != nil {
+	// It is stored; who asked for it may have gone, but it must be in force as well.
+	if err := u.Update(context.WithoutCancel(ctx), after); err != nil {
 		return after, err
 	}
 	m.rebuild()
@@ -134,8 +151,11 @@ func changedFields(patch []byte) []string {
 
 // RemoveServer removes a server; see [shannon.Servers].
 func (m *Manager) RemoveServer(ctx context.Context, name string) error {
-	m.change.Lock()
-	defer m.change.Unlock()
+	unlock, err := m.alter()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	u, err := m.unit(name)
 	if err != nil {
 		return err

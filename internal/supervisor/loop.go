@@ -193,7 +193,7 @@ func (l *loop) enter(state shannon.State, cause string, err error) {
 			}
 		}
 	}
-	l.u.o.Observer.Transition(t)
+	l.u.o.Observer.Transition(&l.server, t)
 }
 
 // rest names the reason for doing nothing.

@@ -41,7 +41,7 @@ type Dialer interface {
 // in order; they must not block for long.
 type Observer interface {
 	// Transition tells that the connection came into a state.
-	Transition(t shannon.Transition)
+	Transition(s *shannon.Server, t shannon.Transition)
 	// Offers tells what the server offers, after it was listed, and which eras it speaks.
 	Offers(s *shannon.Server, eras []shannon.Era, tools [][]byte)
 	// Notification tells of a notification that belongs to no call.
