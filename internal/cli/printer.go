@@ -95,12 +95,9 @@ func printSafe(w io.Writer, format string, args []any) {
 		switch v := arg.(type) {
 		case painted:
 			args[i] = string(v)
-		case string:
-			args[i] = safe(v)
-		case error:
-			args[i] = safe(v.Error())
-		case fmt.Stringer:
-			args[i] = safe(v.String())
+		case int, int64, uint64, bool:
+		default:
+			args[i] = safe(fmt.Sprint(v))
 		}
 	}
 	_, _ = fmt.Fprintf(w, format+"\n", args...) // a reader that went away needs nothing

@@ -180,6 +180,10 @@ func (a *app) eventsCommand() *cobra.Command {
 }
 
 func (a *app) events(ctx context.Context, m *access, f shannon.EventFilter) error {
+	if !m.daemon {
+		a.out.sayf("No daemon runs, and events are its memory; shannon history shows what is written down.")
+		return nil
+	}
 	for e, err := range m.Events(ctx, f) {
 		if err != nil {
 			return err
@@ -190,9 +194,6 @@ func (a *app) events(ctx context.Context, m *access, f shannon.EventFilter) erro
 		}
 		a.out.printf("%s %s %s %s", a.out.out.faint(fmt.Sprintf("%5d %s", e.Seq, e.Timestamp.Local().Format(time.TimeOnly))),
 			a.priority(e.Priority), a.out.out.bold(e.Name), eventData(e.Data))
-	}
-	if !m.daemon {
-		a.out.sayf("No daemon runs, and events are its memory; shannon history shows what is written down.")
 	}
 	return ended(ctx)
 }
