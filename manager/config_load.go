@@ -135,13 +135,10 @@ func (l *loader) entry(name string, e entry) error {
 	origin := fmt.Sprintf("%s:%d", name, e.line)
 	keys := []string{}
 	for _, o := range options {
-		switch {
-		case o.key == "home":
-			if e.key == "home" {
-				return badConfig("Set the variable SHANNON_HOME", "%s: the home folder cannot be set in a file", origin)
-			}
+		if o.key == "home" {
 			continue
-		case o.key == e.key:
+		}
+		if o.key == e.key {
 			return l.set(o, e.value, origin)
 		}
 		keys = append(keys, o.key)
@@ -149,6 +146,9 @@ func (l *loader) entry(name string, e entry) error {
 		if s, ok := e.value.(section); ok && grouped && group == e.key && !s.repeated {
 			return nil
 		}
+	}
+	if e.key == "home" {
+		return badConfig("Set the variable SHANNON_HOME", "%s: the home folder cannot be set in a file", origin)
 	}
 	hint := "Known keys are " + strings.Join(keys, ", ")
 	if near, ok := shannon.Nearest(e.key, keys); ok {

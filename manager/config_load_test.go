@@ -120,8 +120,8 @@ limits:
 
 func TestLoadConfigRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, text, want, hint string }{
-		{"c.toml", "\nlisten = 'off'\nlog.levle = 'debug'", `c.toml:3: unknown key "log.levle"`, "Did you mean log.level?"},
-		{"c.toml", "[log]\nlevle = 'debug'", `c.toml:2: unknown key "log.levle"`, "log.level"},
+		{"c.toml", "\nlisten = 'off'\nlog.levels = 'debug'", `c.toml:3: unknown key "log.levels"`, "Did you mean log.level?"},
+		{"c.toml", "[log]\ndepth = 'debug'", `c.toml:2: unknown key "log.depth"`, "log.level"},
 		{"c.toml", "[logs]\n", `c.toml:1: unknown key "logs"`, "Known keys are listen"},
 		{"c.toml", "[[log]]\nlevel = 'debug'", `unknown key "log"`, ""},
 		{"c.toml", "max_name = 'many'", `c.toml:1: max_name cannot be "many"`, "a number from"},
@@ -141,14 +141,14 @@ func TestLoadConfigRefuses(t *testing.T) {
 		{"c.toml", "home = '/tmp'", "the home folder cannot be set in a file", "SHANNON_HOME"},
 		{"c.toml", "listen = 'off'\nlisten = 'off'", "c.toml:2", ""},
 		{"c.toml", "a = 1\nb = [", "c.toml:2", ""},
-		{"c.yaml", "log:\n  levle: debug\n", `c.yaml:2: unknown key "log.levle"`, "log.level"},
+		{"c.yaml", "log:\n  depth: debug\n", `c.yaml:2: unknown key "log.depth"`, ""},
 		{"c.yaml", "listen: [off]\n", "c.yaml:1: listen cannot be", ""},
 		{"c.yaml", "listen: off\nlisten: off\n", "c.yaml:2", ""},
 		{"c.yaml", "- listen\n", "c.yaml:1: there must be keys", ""},
 		{"c.yaml", "listen: \"off\n", "c.yaml:1", ""},
 		{"c.yaml", "listen: &a off\nmax_name: *a\n", "c.yaml:", ""},
 		{"c.yaml", "max_name: 40\n---\nmax_name: 41\n", "c.yaml:3: only one document", ""},
-		{"c.json", "{\"log\": {\n\"levle\": 1}}", `c.json:2: unknown key "log.levle"`, "log.level"},
+		{"c.json", "{\"log\": {\n\"depth\": 1}}", `c.json:2: unknown key "log.depth"`, ""},
 		{"c.json", "{\"max_name\": 40,\n}", "c.json:2", ""},
 		{"c.json", "[]", "c.json:1: there must be a JSON object", ""},
 		{"c.json", `{"max_name": 40, "max_name": 41}`, "max_name is there twice", ""},

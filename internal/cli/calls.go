@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/shannon-mcp/shannon"
+	"github.com/shannon-mcp/shannon/internal/schema"
 	"github.com/shannon-mcp/shannon/internal/wire"
 )
 
@@ -60,32 +60,12 @@ func (a *app) showTools(tools []shannon.Tool, one bool) {
 	for _, tool := range tools {
 		description, _ := wire.Unquote(wire.Member(tool.Definition, "description"))
 		if one {
-			t.add(a.out.out.bold(oneLine(tool.Name)), signature(newSchema(wire.Member(tool.Definition, "inputSchema"))), description)
+			t.add(a.out.out.bold(oneLine(tool.Name)), schema.New(wire.Member(tool.Definition, "inputSchema")).Signature(), description)
 		} else {
 			t.add(a.out.out.bold(oneLine(tool.PublicName)), tool.Server, description)
 		}
 	}
 	a.out.table(t)
-}
-
-// signature shows a tool's arguments: those that must be given first, the others
-// in brackets.
-func signature(s *schema) string {
-	var must, may []string
-	for _, name := range s.names {
-		word := name + "=" + strings.ToUpper(s.property(name).typeName())
-		if slices.Contains(s.required, name) {
-			must = append(must, word)
-		} else {
-			may = append(may, "["+word+"]")
-		}
-	}
-	words := slices.Concat(must, may)
-	const shown = 4
-	if len(words) > shown+1 {
-		words = append(words[:shown], fmt.Sprintf("… %d more", len(words)-shown))
-	}
-	return strings.Join(words, " ")
 }
 
 func (a *app) callCommand() *cobra.Command {
@@ -148,8 +128,8 @@ func (a *app) call(ctx context.Context, m *access, args []string, object []byte)
 		}
 		// A tool that is not there is the manager's to refuse.
 		if i := slices.IndexFunc(tools, func(t shannon.Tool) bool { return t.Name == name }); i >= 0 {
-			s := newSchema(wire.Member(tools[i].Definition, "inputSchema"))
-			if object, err = s.arguments(args[2:], server, name); err != nil {
+			s := schema.New(wire.Member(tools[i].Definition, "inputSchema"))
+			if object, err = s.Arguments(args[2:], name, "shannon call "+server+" "+name); err != nil {
 				return err
 			}
 		}

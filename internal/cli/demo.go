@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -150,9 +151,7 @@ func (c *demoClient) modern(ctx context.Context) (demoCall, error) {
 }
 
 func (c *demoClient) header(req *http.Request) {
-	for name, values := range c.extra {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, c.extra)
 	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
 	req.Header.Set("Accept", acceptBoth)
 }

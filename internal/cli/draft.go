@@ -216,10 +216,6 @@ func parseChanges(args []string) ([]byte, error) {
 // changeValue types the value of a key. An empty one takes the value away, so
 // that the default holds again; but an empty prefix is a prefix.
 func changeValue(key, value string) (json.RawMessage, error) {
-	null := json.RawMessage("null")
-	bad := func(want string) error {
-		return usage("For example: shannon set NAME "+key+"="+want, "%s cannot be %q", key, value)
-	}
 	if !slices.Contains(shannon.ServerKeys, key) {
 		hint := "It has " + strings.Join(shannon.ServerKeys, ", ") + ", env.KEY and headers.NAME"
 		if near, ok := shannon.Nearest(key, append(slices.Collect(maps.Keys(settable)), shannon.ServerKeys...)); ok {
@@ -227,48 +223,52 @@ func changeValue(key, value string) (json.RawMessage, error) {
 		}
 		return nil, usage(hint, "a server has no %q that can be set", key)
 	}
-	switch key {
-	case "prefix":
-		if value == "null" {
-			return null, nil
-		}
-		return wire.AppendString(nil, value), nil
-	case "name", "transport", "enabled":
-		if value == "" {
-			return nil, bad(map[string]string{"name": "NEW", "transport": "http", "enabled": "true"}[key])
-		}
-	}
-	if value == "" {
-		return null, nil
-	}
-	switch key {
-	case "enabled":
-		if value != "true" && value != "false" {
-			return nil, bad("true")
-		}
-		return json.RawMessage(value), nil
-	case "retry_count":
-		if _, err := strconv.ParseUint(value, 10, 31); err != nil {
-			return nil, bad("3")
-		}
-		return json.RawMessage(value), nil
-	case "timeout", "request_timeout", "retry_delay", "health_check_interval":
-		d, err := shannon.ParseDuration(value)
-		if err != nil {
-			return nil, bad("60")
-		}
-		return json.Marshal(d)
-	case "args", "env", "headers", "config":
-		if !json.Valid([]byte(value)) {
-			return nil, bad(map[string]string{
-				"args": `'["-y", "some-server"]'`, "env": `'{"KEY": "value"}'`,
-				"headers": `'{"Name": "value"}'`, "config": `'{"api_key": "…"}'`,
-			}[key])
-		}
-		return json.RawMessage(value), nil
-	case "transport":
+	if key == "transport" && value != "" {
 		t, err := parseTransport(value)
 		return wire.AppendString(nil, string(t)), err
 	}
-	return wire.AppendString(nil, value), nil
+	typed, ok := typedValue(key, value)
+	if !ok {
+		return nil, usage("For example: shannon set NAME "+key+"="+changeExamples[key], "%s cannot be %q", key, value)
+	}
+	return typed, nil
+}
+
+// changeExamples are right values, of the keys that take not just any text.
+var changeExamples = map[string]string{
+	"name": "NEW", "transport": "http", "enabled": "true", "retry_count": "3",
+	"timeout": "60", "request_timeout": "600", "retry_delay": "2", "health_check_interval": "30",
+	"args": `'["-y", "some-server"]'`, "env": `'{"KEY": "value"}'`, "headers": `'{"Name": "value"}'`, "config": `'{"api_key": "…"}'`,
+}
+
+func typedValue(key, value string) (typed json.RawMessage, ok bool) {
+	text, null := json.RawMessage(wire.AppendString(nil, value)), json.RawMessage("null")
+	switch key {
+	case "cwd":
+		text = wire.AppendString(nil, absolute(value))
+	case "prefix":
+		if value == "null" {
+			return null, true
+		}
+		return text, true
+	case "name", "transport":
+		return text, value != ""
+	case "enabled":
+		return json.RawMessage(value), value == "true" || value == "false"
+	}
+	if value == "" {
+		return null, true
+	}
+	switch key {
+	case "retry_count":
+		_, err := strconv.ParseUint(value, 10, 31)
+		return json.RawMessage(value), err == nil
+	case "timeout", "request_timeout", "retry_delay", "health_check_interval":
+		d, err := shannon.ParseDuration(value)
+		seconds, _ := json.Marshal(d) // a number
+		return seconds, err == nil
+	case "args", "env", "headers", "config":
+		return json.RawMessage(value), json.Valid([]byte(value))
+	}
+	return text, true
 }

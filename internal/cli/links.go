@@ -282,7 +282,11 @@ func (a *app) showHome(h *home) {
 		}
 		a.out.printf("\n%s %s: %s", o.bad("✗"), o.bold(st.Server), a.trouble(st))
 		if st.Problem != nil && st.Problem.Hint != "" {
-			a.out.printf("  %s", o.faint(st.Problem.Hint))
+			hint := st.Problem.Hint
+			if a.out.width > 0 { // all of it is in shannon status
+				hint = string(cut(painted(safe(hint)), a.out.width-2))
+			}
+			a.out.printf("  %s", o.faint(hint))
 		}
 	}
 	a.out.printf("\n%s %s", o.faint("next:"), h.Next)

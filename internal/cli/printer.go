@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -257,21 +258,19 @@ func cut(text painted, width int) painted {
 // the empty ones.
 func (p *printer) fields(pairs ...any) {
 	width := 0
-	values := make([]string, len(pairs))
-	for i := 0; i < len(pairs); i += 2 {
-		value, ok := pairs[i+1].(painted)
+	var labels, values []string
+	for pair := range slices.Chunk(pairs, 2) {
+		value, ok := pair[1].(painted)
 		if !ok {
-			value = painted(safe(fmt.Sprint(pairs[i+1])))
+			value = painted(safe(fmt.Sprint(pair[1])))
 		}
-		if values[i] = string(value); value != "" {
-			width = max(width, len(pairs[i].(string)))
+		if label := fmt.Sprint(pair[0]); value != "" {
+			labels, values = append(labels, label), append(values, string(value))
+			width = max(width, len(label))
 		}
 	}
-	for i := 0; i < len(pairs); i += 2 {
-		if values[i] != "" {
-			label, _ := pairs[i].(string)
-			value := strings.ReplaceAll(values[i], "\n", "\n"+strings.Repeat(" ", width+len(gap)))
-			p.printf("%s%s%s", p.out.faint(label+strings.Repeat(" ", width-len(label))), gap, painted(value))
-		}
+	for i, label := range labels {
+		value := strings.ReplaceAll(values[i], "\n", "\n"+strings.Repeat(" ", width+len(gap)))
+		p.printf("%s%s%s", p.out.faint(label+strings.Repeat(" ", width-len(label))), gap, painted(value))
 	}
 }

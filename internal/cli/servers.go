@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -74,34 +76,62 @@ func (f *addFlags) server(s shannon.Server, args []string, dash int) (shannon.Se
 		return s, usage("For example: "+addExample, "the server needs a name")
 	}
 	s.Name = plain[0]
-	var err error
 	if f.transport != "" {
+		var err error
 		if s.Transport, err = parseTransport(f.transport); err != nil {
 			return s, err
 		}
 	}
-	switch isURL := len(plain) == 2 && strings.Contains(plain[1], "://"); {
-	case len(plain) > 2, len(plain) == 2 && !isURL && (s.Transport == "" || s.Transport == shannon.TransportStdio):
-		return s, usage("For example: shannon add "+plain[0]+" -- "+strings.Join(slices.Concat(plain[1:], command), " "), "the command of the server comes after --")
-	case len(plain) == 2 && len(command) > 0:
-		return s, usage("Give one of them", "there are both an address and a command")
-	case len(plain) == 2:
-		s.Endpoint = plain[1]
-		if s.Transport == "" {
-			s.Transport = transportOf(s.Endpoint)
-		}
-	default:
-		if s.Transport == "" {
-			s.Transport = shannon.TransportStdio
-		}
-		if len(command) > 0 {
-			s.Command, s.Args = command[0], command[1:]
-		}
+	if err := target(&s, plain[1:], command); err != nil {
+		return s, err
+	}
+	if err := fits(&s, f); err != nil {
+		return s, err
 	}
 	if err := f.details(&s); err != nil {
 		return s, err
 	}
 	return s, s.Validate()
+}
+
+// target is what is started or reached: an address that stands after the name, or
+// a command that stands after --.
+func target(s *shannon.Server, plain, command []string) error {
+	stdio := s.Transport == "" || s.Transport == shannon.TransportStdio
+	switch {
+	case len(plain) > 1, len(plain) == 1 && stdio && !strings.Contains(plain[0], "://"):
+		return usage("For example: shannon add "+s.Name+" -- "+strings.Join(slices.Concat(plain, command), " "), "the command of the server comes after --")
+	case len(plain) == 1 && len(command) > 0:
+		return usage("Give one of them", "there are both an address and a command")
+	case len(plain) == 1:
+		s.Endpoint = plain[0]
+		if s.Transport == "" {
+			s.Transport = transportOf(s.Endpoint)
+		}
+		return nil
+	}
+	if s.Transport == "" {
+		s.Transport = shannon.TransportStdio
+	}
+	if len(command) > 0 {
+		s.Command, s.Args = command[0], command[1:]
+	}
+	return nil
+}
+
+// fits refuses what a server of that transport has no use for.
+func fits(s *shannon.Server, f *addFlags) error {
+	switch stdio := s.Transport == shannon.TransportStdio; {
+	case stdio && s.Endpoint != "":
+		return usage("Leave out -t stdio, or give a command after --", "a stdio server has a command, not an address")
+	case !stdio && s.Command != "":
+		return usage("Leave out -t, or give an address: shannon add "+s.Name+" https://example.com/mcp", "a server with transport %s has an address, not a command", s.Transport)
+	case stdio && len(f.headers) > 0:
+		return usage("Give the command variables with -e KEY=VALUE", "a stdio server takes no headers")
+	case !stdio && (len(f.env) > 0 || f.cwd != ""):
+		return usage("Give it headers with -H 'Name: value'", "a server with an address takes no environment and no folder")
+	}
+	return nil
 }
 
 func (f *addFlags) details(s *shannon.Server) (err error) {
@@ -111,26 +141,12 @@ func (f *addFlags) details(s *shannon.Server) (err error) {
 	if s.Headers, err = pairs(f.headers, ":", "--header", "-H 'Authorization: Bearer ${TOKEN}'"); err != nil {
 		return err
 	}
-	switch stdio := s.Transport == shannon.TransportStdio; {
-	case stdio && s.Endpoint != "":
-		return usage("Leave out -t stdio, or give a command after --", "a stdio server has a command, not an address")
-	case !stdio && s.Command != "":
-		return usage("Leave out -t, or give an address: shannon add "+s.Name+" https://example.com/mcp", "a server with transport %s has an address, not a command", s.Transport)
-	case stdio && len(s.Headers) > 0:
-		return usage("Give the command variables with -e KEY=VALUE", "a stdio server takes no headers")
-	case !stdio && (len(s.Env) > 0 || f.cwd != ""):
-		return usage("Give it headers with -H 'Name: value'", "a server with an address takes no environment and no folder")
-	}
 	s.Cwd, s.Title, s.Description, s.Enabled = f.cwd, f.title, f.description, !f.disabled
 	if f.prefixChanged {
 		s.Prefix = &f.prefix
 	}
-	if f.isolation != "" {
-		s.Isolation = shannon.Isolation(f.isolation)
-	}
-	if f.start != "" {
-		s.Start = shannon.StartMode(f.start)
-	}
+	s.Isolation = cmp.Or(shannon.Isolation(f.isolation), s.Isolation)
+	s.Start = cmp.Or(shannon.StartMode(f.start), s.Start)
 	if f.timeout != "" {
 		if s.Timeout, err = shannon.ParseDuration(f.timeout); err != nil {
 			return usage("For example: --timeout 60", "--timeout: %w", err)
@@ -170,17 +186,21 @@ type added struct {
 	Status *shannon.Status `json:"status,omitempty"`
 }
 
-// add stores what make makes of a server with the defaults, and connects it where
+// add stores what fill makes of a server with the defaults, and connects it where
 // a daemon runs.
-func (a *app) add(ctx context.Context, noCheck bool, make func(shannon.Server) (shannon.Server, error)) error {
+func (a *app) add(ctx context.Context, noCheck bool, fill func(shannon.Server) (shannon.Server, error)) error {
 	cfg, _, err := a.config(nil)
 	if err != nil {
 		return err
 	}
 	draft := shannon.NewServer("")
 	draft.Timeout = cfg.ConnectionTimeout
-	if draft, err = make(draft); err != nil {
+	if draft, err = fill(draft); err != nil {
 		return err
+	}
+	draft.Cwd = absolute(draft.Cwd)
+	if draft.Cwd == "" && strings.ContainsRune(draft.Command, filepath.Separator) {
+		draft.Command = absolute(draft.Command)
 	}
 	return a.with(ctx, func(m *access) error {
 		s, err := m.AddServer(ctx, draft)
@@ -210,6 +230,17 @@ func (a *app) add(ctx context.Context, noCheck bool, make func(shannon.Server) (
 		}
 		return nil
 	})
+}
+
+// absolute makes a path mean what it means here: a daemon runs in another folder.
+func absolute(path string) string {
+	if path == "" || strings.HasPrefix(path, "~") || strings.HasPrefix(path, "$") {
+		return path // expanded when used
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // connected says how a connection was made.
@@ -414,6 +445,7 @@ func (a *app) change(ctx context.Context, name string, patch []byte, done string
 func (a *app) enableCommand() *cobra.Command {
 	return a.switchCommand("enable", "Use a server again", true)
 }
+
 func (a *app) disableCommand() *cobra.Command {
 	return a.switchCommand("disable", "Stop using a server, and keep it", false)
 }

@@ -1,4 +1,11 @@
-package cli
+// Package schema reads the arguments of a tool from words that a person typed,
+// typed by as much of the tool's JSON Schema as that needs: names, types, what is
+// required, enumerations, local references. Whether a value is valid besides is for
+// the server to say. Numbers keep their digits, and JSON stays the bytes it was.
+//
+// It knows neither tools nor servers, does no I/O and trusts no schema: one of any
+// shape gives an answer. A Schema is immutable and may be used concurrently.
+package schema
 
 import (
 	"bytes"
@@ -12,10 +19,8 @@ import (
 	"github.com/shannon-mcp/shannon/internal/wire"
 )
 
-// schema is as much of a JSON Schema as is needed to read a command line: names,
-// types, what is required, enumerations, local references. Whether a value is
-// valid besides is for the server to say.
-type schema struct {
+// Schema is the schema of an object.
+type Schema struct {
 	raw      []byte
 	root     []byte   // what references are looked up in
 	names    []string // of the properties, in their order
@@ -23,10 +28,11 @@ type schema struct {
 	open     bool // other names are welcome too
 }
 
-func newSchema(raw []byte) *schema { return within(raw, raw) }
+// New reads a schema, which may be missing.
+func New(raw []byte) *Schema { return within(raw, raw) }
 
-func within(raw, root []byte) *schema {
-	s := &schema{raw: resolve(raw, root), root: root}
+func within(raw, root []byte) *Schema {
+	s := &Schema{raw: resolve(raw, root), root: root}
 	properties := wire.Member(s.raw, "properties")
 	for name := range wire.Members(properties) {
 		s.names = append(s.names, name)
@@ -41,7 +47,7 @@ func within(raw, root []byte) *schema {
 
 // resolve follows local references, such as #/$defs/Color.
 func resolve(raw, root []byte) []byte {
-	for range 8 { // a reference to itself leads nowhere
+	for range maxNesting { // a reference to itself leads nowhere
 		ref, ok := wire.Unquote(wire.Member(raw, "$ref"))
 		if !ok {
 			return raw
@@ -60,13 +66,21 @@ func resolve(raw, root []byte) []byte {
 	return nil
 }
 
-func (s *schema) property(name string) *schema {
+func (s *Schema) property(name string) *Schema {
 	return within(wire.Member(wire.Member(s.raw, "properties"), name), s.root)
 }
 
 // types returns the JSON types that a value may have; nil when the schema does
 // not say.
-func (s *schema) types() []string {
+func (s *Schema) types() []string { return s.typesWithin(maxNesting) }
+
+// maxNesting bounds how deep alternatives are looked into: a schema may refer to itself.
+const maxNesting = 8
+
+func (s *Schema) typesWithin(depth int) []string {
+	if depth == 0 {
+		return nil
+	}
 	raw := wire.Member(s.raw, "type")
 	if one, ok := wire.Unquote(raw); ok {
 		return []string{one}
@@ -81,7 +95,7 @@ func (s *schema) types() []string {
 			continue
 		}
 		for _, b := range branches {
-			t := within(b, s.root).types()
+			t := within(b, s.root).typesWithin(depth - 1)
 			if t == nil {
 				return nil
 			}
@@ -93,7 +107,7 @@ func (s *schema) types() []string {
 }
 
 // words returns the texts of an enumeration, JSON for those that are none.
-func (s *schema) words() []string {
+func (s *Schema) words() []string {
 	var values []json.RawMessage
 	if json.Unmarshal(wire.Member(s.raw, "enum"), &values) != nil {
 		return nil
@@ -110,7 +124,7 @@ func (s *schema) words() []string {
 }
 
 // typeName says for people what a value is.
-func (s *schema) typeName() string {
+func (s *Schema) typeName() string {
 	if words := s.words(); len(words) > 0 && len(words) <= 4 {
 		return strings.Join(words, "|")
 	}
@@ -120,8 +134,10 @@ func (s *schema) typeName() string {
 	return "value"
 }
 
-// arguments makes the arguments object of a tool of key=value words.
-func (s *schema) arguments(words []string, server, tool string) ([]byte, error) {
+// Arguments makes the arguments object of a tool of key=value words. example is a
+// command line that calls the tool, for hints. Errors are [shannon.CodeInvalidRequest]
+// and name the right keys or values.
+func (s *Schema) Arguments(words []string, tool, example string) ([]byte, error) {
 	hint := "It takes no arguments"
 	if len(s.names) > 0 {
 		hint = "It takes " + signatureAll(s)
@@ -132,7 +148,7 @@ func (s *schema) arguments(words []string, server, tool string) ([]byte, error) 
 		key, value, ok := strings.Cut(word, "=")
 		switch {
 		case !ok:
-			return nil, usage("For example: shannon call "+server+" "+tool+" "+s.example(), "%q is not of the form key=value", word)
+			return nil, usage("For example: "+example+" "+s.example(), "%q is not of the form key=value", word)
 		case seen[key]:
 			return nil, usage("A list is written as JSON: "+key+`='["a", "b"]'`, "the argument %q is there twice", key)
 		case !slices.Contains(s.names, key) && !s.open:
@@ -160,7 +176,11 @@ func (s *schema) arguments(words []string, server, tool string) ([]byte, error) 
 	return append(out, '}'), nil
 }
 
-func signatureAll(s *schema) string {
+func usage(hint, format string, args ...any) error {
+	return shannon.Errorf(shannon.CodeInvalidRequest, hint, format, args...)
+}
+
+func signatureAll(s *Schema) string {
 	words := make([]string, len(s.names))
 	for i, name := range s.names {
 		words[i] = name + " (" + s.property(name).typeName()
@@ -172,7 +192,7 @@ func signatureAll(s *schema) string {
 	return strings.Join(words, ", ")
 }
 
-func (s *schema) example() string {
+func (s *Schema) example() string {
 	if len(s.names) == 0 {
 		return "key=value"
 	}
@@ -186,7 +206,7 @@ var (
 
 // read types a value; false when it is none of what it may be. Where text is
 // allowed among others, what looks like one of the others is that.
-func (s *schema) read(value string) ([]byte, bool) {
+func (s *Schema) read(value string) ([]byte, bool) {
 	text := wire.AppendString(nil, value)
 	types := s.types()
 	if words := s.words(); len(words) > 0 {
@@ -207,7 +227,7 @@ func (s *schema) read(value string) ([]byte, bool) {
 }
 
 // choose finds a value in an enumeration.
-func (s *schema) choose(value string) ([]byte, bool) {
+func (s *Schema) choose(value string) ([]byte, bool) {
 	var values []json.RawMessage
 	_ = json.Unmarshal(wire.Member(s.raw, "enum"), &values) // words has read it before
 	for i, word := range s.words() {
@@ -238,7 +258,7 @@ func isOf(t, value string) bool {
 }
 
 // wanted says what a value must be.
-func (s *schema) wanted(key string) string {
+func (s *Schema) wanted(key string) string {
 	if words := s.words(); len(words) > 0 {
 		return "one of " + strings.Join(words, ", ")
 	}
@@ -253,4 +273,24 @@ func (s *schema) wanted(key string) string {
 		}
 	}
 	return strings.Join(wants, ", or ")
+}
+
+// Signature shows the arguments in short: those that must be given first, the others
+// in brackets.
+func (s *Schema) Signature() string {
+	var must, may []string
+	for _, name := range s.names {
+		word := name + "=" + strings.ToUpper(s.property(name).typeName())
+		if slices.Contains(s.required, name) {
+			must = append(must, word)
+		} else {
+			may = append(may, "["+word+"]")
+		}
+	}
+	words := slices.Concat(must, may)
+	const shown = 4
+	if len(words) > shown+1 {
+		words = append(words[:shown], fmt.Sprintf("… %d more", len(words)-shown))
+	}
+	return strings.Join(words, " ")
 }
