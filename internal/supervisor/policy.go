@@ -71,7 +71,7 @@ type credit struct {
 
 // wait tells how long it is until there is credit for an attempt.
 func (c *credit) wait(now time.Time) time.Duration {
-	return max(0, c.full.Sub(now)-(burst-1)*slowDelay)
+	return max(0, max(0, c.full.Sub(now))-(burst-1)*slowDelay)
 }
 
 // take spends the credit for an attempt.
