@@ -104,8 +104,8 @@ func (m *Manager) Tools(ctx context.Context, server string) ([]shannon.Tool, err
 			if _, err := u.Info(ctx, ""); err != nil {
 				return nil, err
 			}
-			m.rebuild() // it may be connected before the catalog has it
 		}
+		m.rebuild() // it may be connected a moment before the catalog has it
 	}
 	tools := []shannon.Tool{}
 	for _, t := range m.gateway.Catalog().Tools() {

@@ -101,6 +101,10 @@ func (m *Manager) serve(ctx context.Context, ready func(*Manager)) error {
 	if err != nil {
 		return err
 	}
+	// Who reaches the socket may read the file: it is there first.
+	if err := m.announce(); err != nil {
+		return errors.Join(err, closeAll(listeners), m.unannounce())
+	}
 	servers := make([]*http.Server, len(listeners))
 	failed := make(chan error, len(listeners))
 	var wg sync.WaitGroup
@@ -119,14 +123,12 @@ func (m *Manager) serve(ctx context.Context, ready func(*Manager)) error {
 			}
 		})
 	}
-	if err = m.announce(); err == nil && ready != nil {
+	if ready != nil {
 		ready(m)
 	}
-	if err == nil {
-		select {
-		case <-ctx.Done():
-		case err = <-failed:
-		}
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
 	}
 	m.phase.Store(shannon.PhaseStopping) // not ready any more
 	err = errors.Join(err, m.hangUp(ctx, servers))
@@ -163,12 +165,7 @@ type listener struct {
 
 func (m *Manager) listen(ctx context.Context) ([]listener, error) {
 	var all []listener
-	fail := func(err error) ([]listener, error) {
-		for _, l := range all {
-			_ = l.Close() // it never served
-		}
-		return nil, err
-	}
+	fail := func(err error) ([]listener, error) { return nil, errors.Join(err, closeAll(all)) }
 	if m.cfg.Listen != "off" {
 		l, err := m.listenTCP(ctx)
 		if err != nil {
@@ -197,6 +194,14 @@ func (m *Manager) listen(ctx context.Context) ([]listener, error) {
 	m.socket = path
 	m.mu.Unlock()
 	return all, nil
+}
+
+// closeAll closes listeners that never served.
+func closeAll(listeners []listener) (err error) {
+	for _, l := range listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
 }
 
 // listenTCP opens the TCP listener; nil where the default port is taken, which

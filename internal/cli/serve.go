@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +72,11 @@ func (a *app) serve(ctx context.Context, cfg manager.Config) error {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return errors.Join(err, exitOf(code))
 		}
+	}
+	if !slices.ContainsFunc(a.env.Environ, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+		// A relay keeps little and throws much away: collecting less often saves a
+		// tenth of its time for some megabytes under load and none at rest.
+		debug.SetGCPercent(300)
 	}
 	o := manager.Options{Log: newLog(a.env.Stderr, cfg), Version: a.env.Version, Environ: a.env.Environ, Reap: kept}
 	if cfg.Demo {
