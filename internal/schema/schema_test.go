@@ -94,14 +94,14 @@ func TestOpenSchemas(t *testing.T) {
 }
 
 func TestSignature(t *testing.T) {
-	for raw, want := range map[string]string{
-		``: "",
-		`{"required":["b"],"properties":{"a":{"type":"integer"},"b":{"enum":["x","y"]}}}`:    "b=X|Y [a=INTEGER]",
-		`{"properties":{"a":{},"b":{},"c":{},"d":{},"e":{},"f":{"type":["string","null"]}}}`: "[a=VALUE] [b=VALUE] [c=VALUE] [d=VALUE] … 2 more",
-		`{"properties":7,"required":"x"}`:                                                    "",
+	for _, tc := range [][2]string{
+		{``, ""},
+		{`{"required":["b"],"properties":{"a":{"type":"integer"},"b":{"enum":["x","y"]}}}`, "b=X|Y [a=INTEGER]"},
+		{`{"properties":{"a":{},"b":{},"c":{},"d":{},"e":{},"f":{"type":["string","null"]}}}`, "[a=VALUE] [b=VALUE] [c=VALUE] [d=VALUE] … 2 more"},
+		{`{"properties":7,"required":"x"}`, ""},
 	} {
-		if got := New([]byte(raw)).Signature(); got != want {
-			t.Errorf("%s: %q, want %q", raw, got, want)
+		if got := New([]byte(tc[0])).Signature(); got != tc[1] {
+			t.Errorf("%s: %q, want %q", tc[0], got, tc[1])
 		}
 	}
 }
