@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/shannon-mcp/shannon"
@@ -34,12 +35,24 @@ func (u *Unit) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.
 			return reply, nil
 		}
 		if !first || shannon.CodeOf(err) != shannon.CodeServerDown {
-			return wire.Reply{}, err
+			return wire.Reply{}, u.named(err)
 		}
 		if u.post(ctx, func(l *loop) { l.bury(peer) }) != nil {
-			return wire.Reply{}, err
+			return wire.Reply{}, u.named(err)
 		}
 	}
+}
+
+// named puts the server's name into the hint of an error that comes from where it
+// is not known; such a hint says NAME.
+func (u *Unit) named(err error) error {
+	e, ok := err.(*shannon.Error) //nolint:errorlint // what wraps it must not be lost
+	if !ok || !strings.Contains(e.Hint, "NAME") {
+		return err
+	}
+	c := *e
+	c.Hint = strings.ReplaceAll(e.Hint, "NAME", u.state.Load().Server.Name)
+	return &c
 }
 
 // errNoAnswer is the cause with which a call's context ends at its time limit,

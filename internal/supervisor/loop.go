@@ -154,6 +154,9 @@ func (l *loop) enter(state shannon.State, cause string, err error) {
 		Attempt: l.failures, ConnectedAt: &s.Since, NextRetry: s.NextRetry,
 		Era: s.Era, Version: s.Version, PID: s.PID, Command: s.Command, HandshakeMS: s.HandshakeMS,
 	}
+	if err == nil && (state == shannon.StateConnecting || state == shannon.StateReconnecting) {
+		t.Attempt++ // the one that begins
+	}
 	if l.problem != nil {
 		t.Problem = l.problem.Code
 	}
@@ -290,6 +293,7 @@ func (l *loop) bury(peer wire.Peer) {
 // failed decides what to do about a failed attempt or a lost connection.
 func (l *loop) failed(cause string, err error) {
 	now := time.Now()
+	err = l.u.named(err)
 	l.err = err
 	l.failures++
 	d := decide(failure{
