@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"slices"
 	"runtime"
 	"strconv"
 	"sync"
@@ -40,7 +41,8 @@ func Keep(argv, env []string) (exitCode int, err error) {
 	defer func() { _ = null.Close() }()
 
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	// What we were started to ignore (nohup, a background job) stays ignored.
+	signal.Notify(signals, slices.DeleteFunc([]os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP}, signal.Ignored)...)
 	defer signal.Stop(signals)
 	daemon, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
 		Env:   environment(env, keeperVariable, strconv.Itoa(os.Getpid())),
