@@ -93,7 +93,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Is makes errors.Is(err, &Error{Problem: Problem{Code: c}}) compare codes.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // Is compares with this very type
+	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && t.Message == "" && t.Err == nil
 }
 

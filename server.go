@@ -106,51 +106,78 @@ func ValidName(name string) bool {
 // Validate reports the first thing that is wrong with s as an [*Error] of code
 // [CodeInvalidServer], nil when nothing is.
 func (s *Server) Validate() error {
-	bad := func(hint, format string, args ...any) error {
-		return &Error{Problem: Problem{Code: CodeInvalidServer, Message: fmt.Sprintf(format, args...), Hint: hint}}
+	for _, check := range []func() error{s.validName, s.validReach, s.validWords, s.validTimes, s.validValues} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func invalidServer(hint, format string, args ...any) error {
+	return Errorf(CodeInvalidServer, hint, format, args...)
+}
+
+func (s *Server) validName() error {
 	if !ValidName(s.Name) {
-		return bad("Use letters, digits, - and _ (not twice in a row), at most 32 characters, starting with a letter or digit: my-server",
+		return invalidServer("Use letters, digits, - and _ (not twice in a row), at most 32 characters, starting with a letter or digit: my-server",
 			"%q cannot be the name of a server", s.Name)
 	}
+	return nil
+}
+
+// validReach checks what the transport needs.
+func (s *Server) validReach() error {
 	switch s.Transport {
 	case TransportStdio:
 		if s.Command == "" {
-			return bad("Give the command after --: shannon add "+s.Name+" -- npx -y @modelcontextprotocol/server-everything",
+			return invalidServer("Give the command after --: shannon add "+s.Name+" -- npx -y @modelcontextprotocol/server-everything",
 				"server %q has no command to start", s.Name)
 		}
 	case TransportHTTP, TransportSSE, TransportWebSocket:
 		if err := validEndpoint(s.Endpoint, s.Transport); err != nil {
-			return bad("Give an address such as "+exampleURL(s.Transport), "server %q: %s", s.Name, err)
+			return invalidServer("Give an address such as "+exampleURL(s.Transport), "server %q: %s", s.Name, err)
 		}
 	default:
-		return bad("Use one of "+joinWords(Transports), "unknown transport %q", s.Transport)
+		return invalidServer("Use one of "+joinWords(Transports), "unknown transport %q", s.Transport)
 	}
+	return nil
+}
+
+func (s *Server) validWords() error {
 	if !slices.Contains([]Isolation{IsolationAuto, IsolationShared, IsolationSession}, s.Isolation) {
-		return bad("Use auto, shared or session", "unknown isolation %q", s.Isolation)
+		return invalidServer("Use auto, shared or session", "unknown isolation %q", s.Isolation)
 	}
 	if s.Start != StartEager && s.Start != StartLazy {
-		return bad("Use eager or lazy", "unknown start mode %q", s.Start)
+		return invalidServer("Use eager or lazy", "unknown start mode %q", s.Start)
 	}
 	if s.Prefix != nil && !prefixForm.MatchString(*s.Prefix) {
-		return bad("Use letters, digits, - and _, or nothing at all", "%q cannot be a prefix", *s.Prefix)
+		return invalidServer("Use letters, digits, - and _, or nothing at all", "%q cannot be a prefix", *s.Prefix)
 	}
-	if s.Timeout <= 0 || s.RetryCount < 0 || s.RetryDelay < 0 || s.HealthCheckInterval < 0 ||
+	return nil
+}
+
+func (s *Server) validTimes() error {
+	if s.Timeout <= 0 || min(s.RetryDelay, s.HealthCheckInterval) < 0 || s.RetryCount < 0 ||
 		(s.RequestTimeout != nil && *s.RequestTimeout < 0) {
-		return bad("Give seconds, such as timeout=30", "server %q has a negative or zero time", s.Name)
+		return invalidServer("Give seconds, such as timeout=30", "server %q has a negative or zero time", s.Name)
 	}
+	return nil
+}
+
+func (s *Server) validValues() error {
 	for k := range s.Env {
 		if k == "" || strings.ContainsAny(k, "=\x00") {
-			return bad("Give variables as KEY=VALUE", "%q cannot be the name of an environment variable", k)
+			return invalidServer("Give variables as KEY=VALUE", "%q cannot be the name of an environment variable", k)
 		}
 	}
 	for k, v := range s.Headers {
 		if !headerForm.MatchString(k) || strings.ContainsAny(string(v), "\r\n\x00") {
-			return bad("Give headers as 'Name: value'", "header %q is not a valid HTTP header", k)
+			return invalidServer("Give headers as 'Name: value'", "header %q is not a valid HTTP header", k)
 		}
 	}
 	if len(s.Config) > 0 && !isObject(s.Config) {
-		return bad(`Give config as a JSON object: {"api_key": "…"}`, "config of server %q is not a JSON object", s.Name)
+		return invalidServer(`Give config as a JSON object: {"api_key": "…"}`, "config of server %q is not a JSON object", s.Name)
 	}
 	return nil
 }

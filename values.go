@@ -52,7 +52,7 @@ func (o Opaque) MarshalJSON() ([]byte, error) {
 	}
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(o, &m); err != nil {
-		return json.Marshal(Hidden) //nolint:nilerr // what is no object is shown as nothing at all
+		return json.Marshal(Hidden) // what is no object is shown as nothing at all
 	}
 	shown := make(map[string]string, len(m))
 	for k := range m {

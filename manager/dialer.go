@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/shannon-mcp/shannon"
@@ -76,12 +77,7 @@ func (d *dialer) target(s *shannon.Server) (transport.Target, error) {
 }
 
 func isKnown(t shannon.Transport) bool {
-	for _, k := range shannon.Transports {
-		if t == k {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(shannon.Transports, t)
 }
 
 // home expands a leading ~.
@@ -106,8 +102,8 @@ func apiKey(config []byte) string {
 
 // lookup finds a variable in the environment that the manager was given.
 func (d *dialer) lookup(name string) (string, bool) {
-	for i := len(d.environ) - 1; i >= 0; i-- {
-		if k, v, ok := strings.Cut(d.environ[i], "="); ok && k == name {
+	for _, entry := range slices.Backward(d.environ) {
+		if k, v, ok := strings.Cut(entry, "="); ok && k == name {
 			return v, true
 		}
 	}

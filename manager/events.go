@@ -75,10 +75,10 @@ func (h *hub) behind(seq uint64, fresh bool) (events []shannon.Event, news <-cha
 	if fresh && seq == 0 {
 		seq = oldest - 1
 	}
-	if missed := int64(oldest) - int64(seq) - 1; missed > 0 {
+	if seq+1 < oldest {
 		events = append(events, shannon.Event{
 			Seq: oldest - 1, Name: shannon.EventLagged, Category: shannon.CategoryMCP, Priority: shannon.PriorityHigh,
-			Timestamp: time.Now().UTC(), Source: "manager", Data: map[string]any{"missed": missed},
+			Timestamp: time.Now().UTC(), Source: "manager", Data: map[string]any{"missed": oldest - seq - 1},
 		})
 		seq = oldest - 1
 	}

@@ -66,7 +66,7 @@ func (o *Options) setDefaults() {
 		o.Version = "dev"
 	}
 	if o.Environ == nil {
-		o.Environ = os.Environ()
+		o.Environ = os.Environ() //nolint:forbidigo // what nil is documented to mean
 	}
 }
 
@@ -181,7 +181,7 @@ func guard(home string) error {
 	if _, err := os.Stat(filepath.Join(home, databaseFile)); err != nil || info.Mode().Perm()&0o077 == 0 {
 		return nil //nolint:nilerr // there is no database, or none that we may see; opening it tells
 	}
-	if err := os.Chmod(home, 0o700); err != nil {
+	if err := os.Chmod(home, 0o700); err != nil { //nolint:gosec // it is a folder
 		return fmt.Errorf("guard home folder: %w", err)
 	}
 	return nil

@@ -24,7 +24,7 @@ func (o *observer) Transition(s *shannon.Server, t shannon.Transition) {
 			return err
 		})
 	}
-	m.o.Log.Info("server "+string(t.State), "server", t.Server, "cause", t.Cause, "problem", t.Problem, "err", t.Error, "attempt", t.Attempt, "pid", t.PID)
+	m.o.Log.Info("server changed state", "server", t.Server, "state", t.State, "cause", t.Cause, "problem", t.Problem, "err", t.Error, "attempt", t.Attempt, "pid", t.PID)
 	if e, ok := transitionEvent(&t); ok {
 		e.Data["transport"] = s.Transport
 		m.timed(&t, e.Data)

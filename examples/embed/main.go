@@ -36,5 +36,5 @@ func main() {
 		log.Panic(err)
 	}
 	result, err := m.CallTool(ctx, "mine", os.Args[1], json.RawMessage(os.Args[2]))
-	fmt.Println(string(result), err)
+	fmt.Fprintln(os.Stdout, string(result), err)
 }

@@ -31,7 +31,7 @@ func PortHolder(port int) (pid int, name string, ok bool) {
 		}
 		comm, err := os.ReadFile("/proc/" + dir + "/comm")
 		if err != nil {
-			return pid, "a program", true //nolint:nilerr // it ended just now; its pid was found
+			return pid, "a program", true // it ended just now; its pid was found
 		}
 		return pid, strings.TrimSpace(string(comm)), true
 	}

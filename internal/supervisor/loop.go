@@ -14,7 +14,7 @@ import (
 // loop is the state of a unit. Only the goroutine of run touches it.
 type loop struct {
 	u      *Unit
-	ctx    context.Context // the unit's life
+	ctx    context.Context //nolint:containedctx // the unit's life, which the loop leads
 	server shannon.Server
 	cause  string // of the state
 	ending string // why the unit is closed
@@ -24,7 +24,7 @@ type loop struct {
 	problem *shannon.Problem
 	stopped bool // the user said disconnect
 
-	link   context.Context // the connection's life, from the first dial to close
+	link   context.Context //nolint:containedctx // the connection's life, from the first dial to close
 	unlink context.CancelFunc
 	under  sync.WaitGroup // dials, lists and pings of the connection
 

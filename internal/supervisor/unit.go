@@ -102,7 +102,7 @@ type Unit struct {
 	seen  atomic.Int64 // last proof of life, Unix nanoseconds
 	busy  atomic.Int64 // calls under way
 
-	ctx    context.Context // the unit's life, for the goroutines that it owns
+	ctx    context.Context //nolint:containedctx // the unit's life, for the goroutines that it owns
 	posts  chan func(*loop)
 	relist chan struct{} // holds a token when the server's list has changed
 	gone   chan struct{} // closed when the loop has ended
