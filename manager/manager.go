@@ -105,7 +105,7 @@ type Manager struct {
 	address  string
 	socket   string
 
-	life   context.Context // of the units; ended by Close
+	life   context.Context //nolint:containedctx // of the units; ended by Close
 	stop   context.CancelFunc
 	ending chan struct{} // closed when the end begins
 	end    func()        // closes it, once

@@ -18,11 +18,10 @@ import (
 
 // upstream notes what reaches a server.
 type upstream struct {
-	mu       sync.Mutex
-	got      []string
-	info     wire.Info
-	err      error
-	onlyThis shannon.Era
+	mu   sync.Mutex
+	got  []string
+	info wire.Info
+	err  error
 }
 
 func (u *upstream) note(what string) {

@@ -101,7 +101,7 @@ func TestFirstFailureIsRetried(t *testing.T) {
 			if r.dialled() != i+1 {
 				t.Errorf("%d dials before the delay has passed, want %d", r.dialled(), i+1)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 		}
 		r.reach(func(context.Context, shannon.Era) (*peer, error) { return newPeer(shannon.EraLegacy, legacyOnly), nil })
