@@ -325,14 +325,14 @@ func (r *rig) callIn(ctx context.Context, era shannon.Era) (string, error) {
 	return string(reply.Get(wire.FieldResult)), nil
 }
 
-func wantCode(t *testing.T, err error, want shannon.Code) *shannon.Error {
+func wantCode(t *testing.T, err error, want shannon.Code) shannon.Problem {
 	t.Helper()
 	if shannon.CodeOf(err) != want {
 		t.Errorf("error %v is %s, want %s", err, shannon.CodeOf(err), want)
 	}
 	e, ok := errors.AsType[*shannon.Error](err)
 	if !ok {
-		return &shannon.Error{}
+		return shannon.Problem{}
 	}
-	return e
+	return e.Problem
 }
