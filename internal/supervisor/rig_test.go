@@ -325,14 +325,20 @@ func (r *rig) callIn(ctx context.Context, era shannon.Era) (string, error) {
 	return string(reply.Get(wire.FieldResult)), nil
 }
 
-func wantCode(t *testing.T, err error, want shannon.Code) shannon.Problem {
+// failed is how a call failed.
+type failed struct {
+	shannon.Problem
+	MayHaveRun bool
+}
+
+func wantCode(t *testing.T, err error, want shannon.Code) failed {
 	t.Helper()
 	if shannon.CodeOf(err) != want {
 		t.Errorf("error %v is %s, want %s", err, shannon.CodeOf(err), want)
 	}
 	e, ok := errors.AsType[*shannon.Error](err)
 	if !ok {
-		return shannon.Problem{}
+		return failed{}
 	}
-	return e.Problem
+	return failed{e.Problem, e.MayHaveRun}
 }
