@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,5 +69,17 @@ func TestChild(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"not a message", "more"}, noise); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSilentChildLives(t *testing.T) {
+	cmd := mcptest.Cmd(t, mcptest.Script{Faults: []mcptest.Fault{{Do: mcptest.Silence, Method: "initialize"}}})
+	var errs safeBuffer
+	cmd.Stderr = &errs
+	c := mcptest.Start(t, cmd, mcptest.Options{})
+	c.Go("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}`)
+	time.Sleep(300 * time.Millisecond) // time enough to die
+	if got := errs.String(); got != "" {
+		t.Errorf("a silent server says %s", got)
 	}
 }
