@@ -24,10 +24,16 @@ type dialer struct {
 	transports *transport.Dialer
 	environ    []string
 	maxMessage int
+	// flaws says by id what is wrong with stored definitions. What could not be read
+	// of one is empty in it, and a server must not be started with half of its arguments.
+	flaws func(context.Context) map[string]shannon.Problem
 }
 
 // Dial implements [supervisor.Dialer].
 func (d *dialer) Dial(ctx context.Context, s *shannon.Server, want shannon.Era, known []shannon.Era, h supervisor.Hooks) (wire.Peer, error) {
+	if flaw, ok := d.flaws(ctx)[s.ID]; ok {
+		return nil, &shannon.Error{Problem: flaw}
+	}
 	target, err := d.target(s)
 	if err != nil {
 		return nil, err
@@ -45,10 +51,6 @@ func (d *dialer) Dial(ctx context.Context, s *shannon.Server, want shannon.Era, 
 
 func (d *dialer) target(s *shannon.Server) (transport.Target, error) {
 	t := transport.Target{Kind: s.Transport, Timeout: s.Timeout.Std(), MaxMessage: d.maxMessage}
-	if !isKnown(s.Transport) {
-		return t, shannon.Errorf(shannon.CodeBadTransport, "shannon set "+s.Name+" transport=stdio, or http, sse, websocket",
-			"server %q has the transport %q, which is not known", s.Name, s.Transport)
-	}
 	if err := s.Validate(); err != nil {
 		return t, err
 	}
@@ -74,10 +76,6 @@ func (d *dialer) target(s *shannon.Server) (transport.Target, error) {
 		t.Header.Set(k, x.expand(v.Reveal()))
 	}
 	return t, x.err
-}
-
-func isKnown(t shannon.Transport) bool {
-	return slices.Contains(shannon.Transports, t)
 }
 
 // home expands a leading ~.

@@ -157,7 +157,7 @@ func (m *Manager) open(ctx context.Context) (err error) {
 	self = append(self, '}')
 	m.self = &wire.Client{Info: self, Capabilities: []byte("{}"), Principal: "shannon", Affinity: "shannon"}
 	m.dialer = &dialer{
-		environ: m.o.Environ, maxMessage: int(m.cfg.MaxMessageSize),
+		environ: m.o.Environ, maxMessage: int(m.cfg.MaxMessageSize), flaws: m.flaws,
 		transports: transport.NewDialer(transport.Options{
 			Start: transport.Host{Host: m.host}, Log: m.o.Log, Name: "shannon", Version: m.o.Version,
 		}),
