@@ -179,6 +179,9 @@ func (x *exchange) answerLegacy(ctx context.Context, ss *session, e wire.Envelop
 		return wire.AppendError(nil, id, err)
 	}
 	reply, err := x.b.Handle(ctx, r, x)
+	if err == nil && reply.InputRequired() {
+		err = wire.Errorf(wire.CodeInternal, "the server asks its client for input in a way that version %s does not have", ss.client.Version)
+	}
 	if err != nil {
 		return wire.AppendError(nil, id, giveUp(ctx, err))
 	}

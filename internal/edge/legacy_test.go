@@ -449,3 +449,14 @@ func progress(token string, n int) wire.Notification {
 		Raw:    fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d}}`, token, n),
 	}
 }
+
+// A legacy client would take input_required for an empty success.
+func TestInputRequiredIsNoLegacyResult(t *testing.T) {
+	b := &fake{handle: func(context.Context, *wire.Request, wire.Sink) (wire.Reply, error) {
+		return reply(`{"resultType":"input_required","inputRequests":{}}`)
+	}}
+	s := newRig(t, Options{}, b)
+	if a := s.post(heads(headerSession, s.initialize("2025-11-25")), toolCall("7")); a.status != 200 || a.rpc(t) != -32603 || !strings.Contains(a.body, `"id":7`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
