@@ -129,14 +129,15 @@ func TestBadServers(t *testing.T) {
 			}
 			failed := false
 			for _, r := range rows {
-				switch {
-				case r.State == shannon.StateConnected:
+				switch r.State {
+				case shannon.StateConnected:
 					t.Errorf("%s was connected: %+v", name, r)
-				case r.State == shannon.StateError:
+				case shannon.StateError:
 					failed = true
 					if !slices.Contains(tt.codes, r.Problem) || r.NextRetry == nil || r.Error == "" {
 						t.Errorf("%s: %+v", name, r)
 					}
+				default:
 				}
 			}
 			return failed

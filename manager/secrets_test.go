@@ -121,7 +121,7 @@ func TestSecretsStay(t *testing.T) {
 	show("the server's log", lines, nil)
 	url := endpoint(t, m)
 	for _, path := range []string{"/api/v1/servers", "/api/v1/servers/talks", "/api/v1/history", "/api/v1/status"} {
-		resp, err := http.Get(url + path) //nolint:noctx // a test
+		resp, err := http.Get(url + path)
 		if err != nil {
 			t.Fatal(err)
 		}

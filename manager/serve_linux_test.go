@@ -91,8 +91,13 @@ func TestServe(t *testing.T) {
 		path, token string
 		want        int
 	}{
-		{"/healthz", "", 200}, {"/readyz", "", 200}, {"/api/v1/servers", "", 401}, {"/mcp", "", 401}, {"/servers/x/mcp", "", 401},
-		{"/api/v1/servers", "wrong", 401}, {"/api/v1/servers", token.Reveal(), 200},
+		{"/healthz", "", 200},
+		{"/readyz", "", 200},
+		{"/api/v1/servers", "", 401},
+		{"/mcp", "", 401},
+		{"/servers/x/mcp", "", 401},
+		{"/api/v1/servers", "wrong", 401},
+		{"/api/v1/servers", token.Reveal(), 200},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+d.Address+tt.path, nil)
 		if err != nil {
