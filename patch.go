@@ -2,9 +2,11 @@ package shannon
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -40,14 +42,32 @@ func (s *Server) Patch(patch []byte) error {
 	// What is absent from the merged object was removed: it gets its default.
 	changed := NewServer(s.Name)
 	if err := json.Unmarshal(merged, &changed); err != nil {
-		at := ""
-		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			at = e.Field
-		}
-		return Errorf(CodeInvalidRequest, "See shannon get "+s.Name+" --json for the form of each value", "the value for %q has the wrong type: %w", at, err)
+		return misfit(changes, err)
 	}
 	*s = changed
 	return nil
+}
+
+// misfit says which of the changes err is about. It shows no value: it may be secret.
+func misfit(changes map[string]json.RawMessage, err error) error {
+	at := ""
+	for _, key := range slices.Sorted(maps.Keys(changes)) {
+		var s Server
+		one := slices.Concat([]byte(`{"`+key+`":`), changes[key], []byte("}")) // a known key needs no escapes
+		if e := json.Unmarshal(one, &s); e != nil {
+			at, err = key, e
+			break
+		}
+	}
+	const hint = `For example: {"args": ["-y", "package"], "env": {"KEY": "value"}, "timeout": 60, "enabled": true}`
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		forms := map[reflect.Kind]string{
+			reflect.Slice: "a list", reflect.Map: "an object", reflect.Bool: "true or false",
+			reflect.Int: "a whole number", reflect.String: "a string",
+		}
+		return Errorf(CodeInvalidRequest, hint, "the value for %q has the wrong type: there is a %s where %s must be", at, e.Value, cmp.Or(forms[e.Type.Kind()], "something else"))
+	}
+	return Errorf(CodeInvalidRequest, hint, "the value for %q has the wrong form: %w", at, err)
 }
 
 // DidYouMean is the hint for a word that is not among the known ones: the nearest

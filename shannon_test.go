@@ -82,6 +82,21 @@ func TestPatch(t *testing.T) {
 	}
 }
 
+func TestPatchSaysWhatIsWrong(t *testing.T) {
+	for patch, want := range map[string]string{
+		`{"title":"x","args":"--secret"}`:   `the value for "args" has the wrong type: there is a string where a list must be`,
+		`{"env":{"KEY":1}}`:                 `the value for "env" has the wrong type: there is a number where a string must be`,
+		`{"command":"x","timeout":"later"}`: `the value for "timeout" has the wrong form: "later" is not a number of seconds nor a duration such as 1m30s`,
+		`{"retry_count":1.5}`:               `the value for "retry_count" has the wrong type: there is a number 1.5 where a whole number must be`,
+		`{"enabled":"yes"}`:                 `the value for "enabled" has the wrong type: there is a string where true or false must be`,
+	} {
+		s := sample()
+		if got := ProblemOf(s.Patch([]byte(patch))).Message; got != want {
+			t.Errorf("%s: %s", patch, got)
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for name, spoil := range map[string]func(*Server){
 		"name":      func(s *Server) { s.Name = "a b" },

@@ -123,6 +123,15 @@ func (s *Schema) words() []string {
 	return words
 }
 
+// placeholder stands for a value in a command line: the words that it may be, as
+// they must be written, or its type in capitals.
+func (s *Schema) placeholder() string {
+	if words := s.words(); len(words) > 0 && len(words) <= 4 {
+		return s.typeName()
+	}
+	return strings.ToUpper(s.typeName())
+}
+
 // typeName says for people what a value is.
 func (s *Schema) typeName() string {
 	if words := s.words(); len(words) > 0 && len(words) <= 4 {
@@ -196,7 +205,7 @@ func (s *Schema) example() string {
 	if len(s.names) == 0 {
 		return "key=value"
 	}
-	return s.names[0] + "=" + strings.ToUpper(s.property(s.names[0]).typeName())
+	return s.names[0] + "=" + s.property(s.names[0]).placeholder()
 }
 
 var (
@@ -280,7 +289,7 @@ func (s *Schema) wanted(key string) string {
 func (s *Schema) Signature() string {
 	var must, may []string
 	for _, name := range s.names {
-		word := name + "=" + strings.ToUpper(s.property(name).typeName())
+		word := name + "=" + s.property(name).placeholder()
 		if slices.Contains(s.required, name) {
 			must = append(must, word)
 		} else {

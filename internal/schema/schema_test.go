@@ -96,7 +96,7 @@ func TestOpenSchemas(t *testing.T) {
 func TestSignature(t *testing.T) {
 	for _, tc := range [][2]string{
 		{``, ""},
-		{`{"required":["b"],"properties":{"a":{"type":"integer"},"b":{"enum":["x","y"]}}}`, "b=X|Y [a=INTEGER]"},
+		{`{"required":["b"],"properties":{"a":{"type":"integer"},"b":{"enum":["x","y"]}}}`, "b=x|y [a=INTEGER]"},
 		{`{"properties":{"a":{},"b":{},"c":{},"d":{},"e":{},"f":{"type":["string","null"]}}}`, "[a=VALUE] [b=VALUE] [c=VALUE] [d=VALUE] … 2 more"},
 		{`{"properties":7,"required":"x"}`, ""},
 	} {
