@@ -40,7 +40,7 @@ const (
 	EventConnected        = "mcp_server_connected"         // transport, era, version, handshake_ms, pid
 	EventConnectionFailed = "mcp_server_connection_failed" // error, code, attempt, next_retry
 	EventDisconnected     = "mcp_server_disconnected"      // duration, cause, error
-	EventNotification     = "mcp_server_notification"      // method, params
+	EventNotification     = "mcp_server_notification"      // method; params, if not over 16 KiB
 	EventToolsChanged     = "mcp_tools_changed"            // tools: how many there are now
 	EventLagged           = "lagged"                       // missed: the subscriber was too slow for so many
 )

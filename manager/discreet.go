@@ -73,7 +73,8 @@ func (h hush) err(err error) error {
 		return err // a context's: it says nothing of the server
 	}
 	hushed := *e
-	hushed.Message, hushed.Hint = h.Replace(e.Error()), h.Replace(e.Hint)
+	// Cut after that: half a secret would not be found.
+	hushed.Message, hushed.Hint = excerpt(h.Replace(e.Error())), h.Replace(e.Hint)
 	if exit, ok := errors.AsType[*wire.Exit](err); ok {
 		x := *exit
 		x.Stderr = h.Replace(x.Stderr)
@@ -82,6 +83,18 @@ func (h hush) err(err error) error {
 		hushed.Err = later{e.Err, r.Delay}
 	}
 	return &hushed
+}
+
+// maxQuote is how much of what a server says goes into errors, states and events,
+// which are kept.
+const maxQuote = 1000
+
+// excerpt returns text, or where it is long its beginning.
+func excerpt(text string) string {
+	if len(text) <= maxQuote {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxQuote], "") + "…"
 }
 
 // later tells the supervisor when the vendor wants to be asked again.
@@ -123,3 +136,6 @@ func (d *discreet) Close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Discreet gives an error that quotes the server without the secrets.
+func (d *discreet) Discreet(err error) error { return d.hush.err(err) }

@@ -117,10 +117,7 @@ func (b *logBook) rename(from, to string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if l := b.open[from]; l != nil {
-		if l.file != nil {
-			_ = l.file.Close() // nothing is buffered in it
-		}
-		l.file = nil
+		_ = l.close() // nothing is buffered in it
 		delete(b.open, from)
 		b.open[to] = l
 	}
@@ -134,6 +131,29 @@ func (b *logBook) rename(from, to string) error {
 			err = errors.Join(err, e)
 		}
 	}
+	return err
+}
+
+// rest closes the file of a server that writes no more.
+func (b *logBook) rest(server string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.open[server]
+	if l == nil {
+		return nil
+	}
+	if len(l.followers) == 0 { // else a server of this name that is added later talks to them
+		delete(b.open, server)
+	}
+	return l.close()
+}
+
+func (l *serverLog) close() error {
+	if l.file == nil {
+		return nil
+	}
+	err := l.file.Close()
+	l.file = nil
 	return err
 }
 
@@ -165,7 +185,7 @@ func (b *logBook) tail(server string, n int) ([]shannon.LogLine, error) {
 		scan := bufio.NewScanner(f)
 		scan.Buffer(nil, 2*maxLogLine)
 		for scan.Scan() {
-			if lines = append(lines, parseLogLine(scan.Text())); len(lines) > 2*n {
+			if lines = append(lines, parseLogLine(scan.Text())); len(lines)-n > n { // 2*n may not fit
 				lines = append(lines[:0], lines[len(lines)-n:]...)
 			}
 		}
@@ -193,10 +213,7 @@ func (b *logBook) close() error {
 	defer b.mu.Unlock()
 	var err error
 	for _, l := range b.open {
-		if l.file != nil {
-			err = errors.Join(err, l.file.Close())
-			l.file = nil
-		}
+		err = errors.Join(err, l.close())
 	}
 	return err
 }

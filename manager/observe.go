@@ -10,6 +10,10 @@ import (
 	"github.com/shannon-mcp/shannon/internal/wire"
 )
 
+// maxEventParams is how large the parameters of a notification may be that stand
+// in its event.
+const maxEventParams = 16 << 10
+
 // observer is what the manager is to its units.
 type observer Manager
 
@@ -102,11 +106,14 @@ func (o *observer) Offers(s *shannon.Server, eras []shannon.Era, tools [][]byte)
 func (o *observer) Notification(s *shannon.Server, e wire.Envelope) {
 	m := (*Manager)(o)
 	m.gateway.Forward(s.ID, e)
-	data := map[string]any{"server_id": s.ID, "name": s.Name, "method": e.Method}
-	// Clients get the bytes as they are; an event is for whoever may listen. Where
-	// hiding would break the JSON, the secret was a number, and nothing is told.
-	if p := m.dialer.hush(s).Replace(string(e.Get(wire.FieldParams))); json.Valid([]byte(p)) {
-		data["params"] = rawJSON(p)
+	data := map[string]any{"server_id": s.ID, "name": s.Name, "method": excerpt(e.Method)}
+	// Clients get the bytes as they are; an event is for whoever may listen, and a
+	// thousand of them are kept. Where hiding would break the JSON, the secret was a
+	// number, and nothing is told.
+	if params := e.Get(wire.FieldParams); len(params) <= maxEventParams {
+		if p := m.dialer.hush(s).Replace(string(params)); json.Valid([]byte(p)) {
+			data["params"] = rawJSON(p)
+		}
 	}
 	m.events.emit(shannon.Event{Name: shannon.EventNotification, Priority: shannon.PriorityLow, Data: data})
 }

@@ -174,6 +174,9 @@ func (m *Manager) RemoveServer(ctx context.Context, name string) error {
 	m.rebuild()
 	m.edge.Drop(endpointOf(name))
 	u.Close("removed")
+	if err := m.logs.rest(name); err != nil {
+		m.o.Log.Warn("the log was not closed", "server", name, "err", err)
+	}
 	m.emit(shannon.EventRemoved, &s, nil)
 	return nil
 }

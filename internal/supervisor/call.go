@@ -241,11 +241,21 @@ func (u *Unit) page(ctx context.Context, s *shannon.Server, peer wire.Peer, para
 		return nil, "", shannon.Errorf(shannon.CodeOf(err), "", "server %q did not list its tools: %w", s.Name, err)
 	}
 	if reply.Kind == wire.KindError {
-		return nil, "", shannon.Errorf(shannon.CodeCallFailed, "", "server %q answered tools/list with an error: %s", s.Name, reply.Get(wire.FieldError))
+		return nil, "", discreet(peer, shannon.Errorf(shannon.CodeCallFailed, "", "server %q answered tools/list with an error: %s",
+			s.Name, reply.Get(wire.FieldError)))
 	}
 	items, cursor, ok := wire.ParseList(reply.Get(wire.FieldResult), "tools")
 	if !ok {
 		return nil, "", shannon.Errorf(shannon.CodeProtocolError, "", "server %q answered tools/list without a list", s.Name)
 	}
 	return items, cursor, nil
+}
+
+// discreet makes an error that quotes a server fit to be shown and kept. What is
+// secret about a server its peer knows, if it does.
+func discreet(peer wire.Peer, err error) error {
+	if d, ok := peer.(interface{ Discreet(error) error }); ok {
+		return d.Discreet(err)
+	}
+	return err
 }

@@ -241,14 +241,10 @@ func (p *stdioPeer) exit(readErr error) error {
 	}}
 }
 
-// lastLine returns the last line that says something, shortened.
+// lastLine returns the last line that says something.
 func lastLine(text string) string {
-	const limit = 300
 	for _, line := range slices.Backward(strings.Split(text, "\n")) {
 		if line = strings.TrimSpace(line); line != "" {
-			if len(line) > limit {
-				line = strings.ToValidUTF8(line[:limit], "") + "…"
-			}
 			return line
 		}
 	}
