@@ -104,6 +104,9 @@ func (m *Manager) Tools(ctx context.Context, server string) ([]shannon.Tool, err
 			if _, err := u.Info(ctx, ""); err != nil {
 				return nil, err
 			}
+			if s := u.Snapshot(); !s.Listed && s.Status.Problem != nil { // nobody knows, which is not none
+				return nil, &shannon.Error{Problem: *s.Status.Problem}
+			}
 		}
 		m.rebuild() // it may be connected a moment before the catalog has it
 	}

@@ -245,15 +245,18 @@ func absolute(path string) string {
 
 // connected says how a connection was made.
 func (a *app) connected(s *shannon.Status) painted {
-	era := ""
+	more := ""
 	if s.Version != "" {
-		era = fmt.Sprintf(" (%s %s)", s.Era, s.Version)
+		more = fmt.Sprintf(" (%s %s)", s.Era, s.Version)
+	}
+	if s.Problem != nil { // it did not say what it offers, for example
+		more += "; " + s.Problem.Message
 	}
 	took := (time.Duration(s.HandshakeMS) * time.Millisecond).String()
 	if s.HandshakeMS < 1000 {
 		took = fmt.Sprintf("%d ms", s.HandshakeMS)
 	}
-	return a.out.out.good("connected") + painted(safe(fmt.Sprintf(" in %s, %s%s", took, count(s.Tools, "tool"), era)))
+	return a.out.out.good("connected") + painted(safe(fmt.Sprintf(" in %s, %s%s", took, count(s.Tools, "tool"), more)))
 }
 
 func count(n int, noun string) string {

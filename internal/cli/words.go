@@ -82,7 +82,7 @@ func (a *app) state(s *shannon.Status) painted {
 
 // wrong tells whether a server's state needs a person.
 func wrong(s *shannon.Status) bool {
-	if !s.Enabled || s.Problem == nil || s.State == shannon.StateConnected {
+	if !s.Enabled || s.Problem == nil {
 		return s.Enabled && s.State == shannon.StateError
 	}
 	switch s.Problem.Code {

@@ -311,7 +311,7 @@ func (s *Stream) read(r io.Reader) {
 		line, err := lines.Next()
 		if big, ok := errors.AsType[*TooLargeError](err); ok {
 			s.unusable(big.ID, big.Kind, nil, shannon.Errorf(shannon.CodeTooLarge, "Raise max_message_size, or ask the server for less",
-				"the server's message is larger than %d bytes: %w", big.Limit, big))
+				"the server sent %w", big))
 			continue
 		}
 		if err != nil {
