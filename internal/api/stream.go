@@ -19,6 +19,8 @@ const (
 	openAfter = 100 * time.Millisecond
 	// heartbeat is how often a silent stream says that it is alive.
 	heartbeat = 15 * time.Second
+	// patience is how long a client may take nothing before it counts as gone.
+	patience = time.Minute
 	// eventProblem is the type of the event that ends a stream with an error.
 	eventProblem = "problem"
 )
@@ -30,6 +32,7 @@ func stream[T any](w http.ResponseWriter, seq iter.Seq2[T, error], id func(*T) s
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { s.beat(done) })
+	defer func() { _ = s.out.SetWriteDeadline(time.Time{}) }() // the connection may serve again
 	defer wg.Wait()
 	defer close(done)
 	for item, err := range seq {
@@ -72,6 +75,7 @@ func (s *sender) sendLocked(text []byte) bool {
 		s.w.Header().Set("Cache-Control", "no-store")
 		s.w.WriteHeader(http.StatusOK)
 	}
+	_ = s.out.SetWriteDeadline(time.Now().Add(patience)) // not every writer has deadlines
 	if _, err := s.w.Write(text); err != nil {
 		return false
 	}
