@@ -161,8 +161,10 @@ func (x *exchange) callLegacy(ss *session, e wire.Envelope) {
 		x.finish(status, wire.AppendError(nil, id, err))
 		return
 	}
-	defer ss.finish(id)
-	x.finish(http.StatusOK, x.answerLegacy(ctx, ss, e))
+	x.finish(http.StatusOK, func() []byte {
+		defer ss.finish(id) // before the client has its reply, and may use the id again
+		return x.answerLegacy(ctx, ss, e)
+	}())
 }
 
 // answerLegacy gives the response to a request.
