@@ -12,8 +12,9 @@ import (
 
 // Bounds of one list of a server, so that an endless one ends.
 const (
-	maxPages = 1000
-	maxTools = 100_000
+	maxPages    = 1000
+	maxTools    = 100_000
+	maxListSize = 64 << 20 // bytes of its definitions
 )
 
 // Call sends a request to the server within ctx, connecting first where that
@@ -210,20 +211,29 @@ func (u *Unit) list(ctx context.Context, s *shannon.Server, peer wire.Peer) (got
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout.Std(), errNoAnswer)
 	defer cancel()
 	var params []byte
+	size := 0
 	for range maxPages {
 		items, cursor, err := u.page(ctx, s, peer, params)
 		if err != nil {
 			return list{err: err}
 		}
-		if got.tools = append(got.tools, items...); cursor == "" {
-			return got
+		for _, item := range items {
+			size += len(item)
 		}
-		if len(got.tools) > maxTools {
-			break
+		got.tools = append(got.tools, items...)
+		switch {
+		case len(got.tools) > maxTools || size > maxListSize:
+			return list{err: endless(s)}
+		case cursor == "":
+			return got
 		}
 		params = append(wire.AppendString([]byte(`{"cursor":`), cursor), '}')
 	}
-	return list{err: shannon.Errorf(shannon.CodeProtocolError, "", "server %q lists its tools without end", s.Name)}
+	return list{err: endless(s)}
+}
+
+func endless(s *shannon.Server) error {
+	return shannon.Errorf(shannon.CodeProtocolError, "", "server %q lists its tools without end", s.Name)
 }
 
 // page reads one page of a server's tools.
