@@ -132,7 +132,17 @@ func (o *Options) inspect(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing was written
-	version, err := o.identify(ctx, db)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // it goes back to its pool
+	// All looks see the same state: another process may be upgrading it meanwhile.
+	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") }() // also when ctx is done
+	version, err := o.identify(ctx, conn)
 	if err != nil || version == fresh {
 		return err
 	}
@@ -143,7 +153,7 @@ func (o *Options) inspect(ctx context.Context) error {
 		check = "PRAGMA quick_check(1)"
 	}
 	var verdict string
-	if err := db.QueryRowContext(ctx, check).Scan(&verdict); err != nil {
+	if err := conn.QueryRowContext(ctx, check).Scan(&verdict); err != nil {
 		return err
 	}
 	if verdict != "ok" {

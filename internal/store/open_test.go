@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -506,5 +507,36 @@ func init() {
 			return err
 		}
 		select {}
+	}
+}
+
+// Who looks at a database while another upgrades it sees it before or after.
+func TestLookDuringUpgrade(t *testing.T) {
+	for range 8 {
+		path := dbPath(t)
+		pythonDB(t, path)
+		o := Options{Path: path}
+		o.setDefaults()
+		var upgraded atomic.Bool
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for !upgraded.Load() {
+					if err := o.inspect(t.Context()); err != nil {
+						t.Errorf("look: %v", err)
+						return
+					}
+				}
+			})
+		}
+		s, err := Open(t.Context(), o)
+		upgraded.Store(true)
+		wg.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
