@@ -194,8 +194,13 @@ type One struct {
 // One returns the endpoint of one server.
 func (g *Gateway) One(serverID, name string) One { return One{g, serverID, name} }
 
-// Handle serves one request.
+// Handle serves one request. What one client would do by it to all who share the
+// server, or learn of them, is not carried; see carried.
 func (o One) Handle(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+	switch r.Method {
+	case "logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/list":
+		return wire.Reply{}, wire.Errorf(wire.CodeMethodNotFound, "method not found: %s", r.Method)
+	}
 	u, err := o.g.upstream(o.id, o.name)
 	if err != nil {
 		return wire.Reply{}, err

@@ -275,6 +275,18 @@ func TestOne(t *testing.T) {
 }
 
 // TestOneOfNobody asks for a server that was removed after its endpoint was found.
+// A client that was not offered these asks all the same.
+func TestOneSharesNoState(t *testing.T) {
+	u := &upstream{}
+	one := gatewayFor(servers{"id-a": u}).One("id-a", "a")
+	for _, method := range []string{"logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/list"} {
+		_, err := one.Handle(t.Context(), request(t, method, `{"level":"debug","uri":"a:b"}`), nil)
+		if rpc, ok := errors.AsType[*wire.RPCError](err); !ok || rpc.Code != wire.CodeMethodNotFound || len(u.got) > 0 {
+			t.Errorf("%s: %v, and the server got %q", method, err, u.got)
+		}
+	}
+}
+
 func TestOneOfNobody(t *testing.T) {
 	s := servers{"id-a": {}}
 	one := gatewayFor(s).One("id-a", "a")
