@@ -72,7 +72,7 @@ func retryAfter(value string, now time.Time) *RetryAfter {
 func (s *statusError) settle(e *endpoint) (wire.Reply, error) {
 	switch {
 	case s.status == http.StatusUnauthorized || s.status == http.StatusForbidden:
-		return wire.Reply{}, shannon.Errorf(shannon.CodeNeedsAuth, "Give the server's credentials: shannon set NAME header='Authorization: Bearer …'",
+		return wire.Reply{}, shannon.Errorf(shannon.CodeNeedsAuth, "Give the server's credentials: shannon set NAME headers.Authorization='Bearer …'",
 			"%s wants other credentials: %w", e.name, s)
 	case s.status == http.StatusTooManyRequests, s.status == http.StatusServiceUnavailable && s.retry != nil:
 		hint := "Try again later"
