@@ -58,7 +58,7 @@ func (m *Manager) Statuses(ctx context.Context) ([]shannon.Status, error) {
 // flaws are what is wrong with stored rows.
 func (m *Manager) flaws(ctx context.Context) map[string]shannon.Problem {
 	flaws, err := m.store.Flaws(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		m.o.Log.Warn("the registry could not be checked", "err", err)
 	}
 	return flaws

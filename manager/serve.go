@@ -68,11 +68,15 @@ func Serve(ctx context.Context, cfg Config, o Options, ready func(*Manager)) err
 	if err != nil {
 		return err
 	}
-	m, err := Open(ctx, cfg, o)
+	tcp, err := bind(ctx, &cfg) // before anything is started that a refusal would have to stop
 	if err != nil {
 		return errors.Join(err, unlock())
 	}
-	err = m.serve(ctx, ready)
+	m, err := Open(ctx, cfg, o)
+	if err != nil {
+		return errors.Join(err, tcp.close(), unlock())
+	}
+	err = m.serve(ctx, tcp, ready)
 	// ctx has ended, or a listener broke; the servers are to be stopped all the same.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
@@ -96,8 +100,8 @@ func lock(home string) (unlock func() error, err error) {
 }
 
 // serve listens and serves until ctx ends or a listener breaks.
-func (m *Manager) serve(ctx context.Context, ready func(*Manager)) error {
-	listeners, err := m.listen(ctx)
+func (m *Manager) serve(ctx context.Context, tcp bound, ready func(*Manager)) error {
+	listeners, err := m.listen(ctx, tcp)
 	if err != nil {
 		return err
 	}
@@ -163,17 +167,11 @@ type listener struct {
 	cert, key string
 }
 
-func (m *Manager) listen(ctx context.Context) ([]listener, error) {
+func (m *Manager) listen(ctx context.Context, tcp bound) ([]listener, error) {
 	var all []listener
 	fail := func(err error) ([]listener, error) { return nil, errors.Join(err, closeAll(all)) }
-	if m.cfg.Listen != "off" {
-		l, err := m.listenTCP(ctx)
-		if err != nil {
-			return fail(err)
-		}
-		if l != nil {
-			all = append(all, *l)
-		}
+	if l := m.take(tcp); l != nil {
+		all = append(all, *l)
 	}
 	path, err := socketPath(m.cfg.Home)
 	if err != nil {
@@ -204,32 +202,55 @@ func closeAll(listeners []listener) (err error) {
 	return err
 }
 
-// listenTCP opens the TCP listener; nil where the default port is taken, which
-// is a problem but no error.
-func (m *Manager) listenTCP(ctx context.Context) (*listener, error) {
-	c := &m.cfg
+// bound is a TCP listener, or why there is none.
+type bound struct {
+	net.Listener       // nil where there is none
+	taken        error // the default port is taken, which is a problem but ends nothing
+}
+
+func (b *bound) close() error {
+	if b.Listener == nil {
+		return nil
+	}
+	return b.Close()
+}
+
+// bind opens the TCP listener.
+func bind(ctx context.Context, c *Config) (bound, error) {
+	if c.Listen == "off" {
+		return bound{}, nil
+	}
 	if err := auth.CheckListen(c.Listen, auth.ListenOptions{NoAuth: c.NoAuth, TLS: c.TLSCert != "", InsecureHTTP: c.InsecureHTTP}); err != nil {
-		return nil, err
+		return bound{}, err
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		taken := portTaken(c.Listen, err)
-		if c.ListenChosen || shannon.CodeOf(taken) != shannon.CodePortTaken {
-			return nil, taken
-		}
-		m.mu.Lock()
-		m.problems = append(m.problems, *shannon.ProblemOf(taken))
-		m.mu.Unlock()
-		m.o.Log.Warn("socket only", "problem", shannon.CodePortTaken, "err", taken)
-		return nil, nil
+	if err == nil {
+		return bound{Listener: l}, nil
 	}
+	taken := portTaken(c.Listen, err)
+	if c.ListenChosen || shannon.CodeOf(taken) != shannon.CodePortTaken {
+		return bound{}, taken
+	}
+	return bound{taken: taken}, nil
+}
+
+// take makes a TCP listener this manager's; nil where there is none.
+func (m *Manager) take(tcp bound) *listener {
+	c := &m.cfg
 	m.mu.Lock()
-	m.address = l.Addr().String()
-	m.mu.Unlock()
-	hosts := append([]string{c.Listen, l.Addr().String()}, c.AllowedHosts...)
+	defer m.mu.Unlock()
+	if tcp.taken != nil {
+		m.problems = append(m.problems, *shannon.ProblemOf(tcp.taken))
+		m.o.Log.Warn("socket only", "problem", shannon.CodePortTaken, "err", tcp.taken)
+	}
+	if tcp.Listener == nil {
+		return nil
+	}
+	m.address = tcp.Addr().String()
+	hosts := append([]string{c.Listen, m.address}, c.AllowedHosts...)
 	gate := &auth.Gate{Tokens: m.tokens, NoAuth: c.NoAuth, Hosts: hosts, Deny: denyProblem}
-	return &listener{l, gate, c.TLSCert, c.TLSKey}, nil
+	return &listener{tcp.Listener, gate, c.TLSCert, c.TLSKey}
 }
 
 // portTaken says who holds an address, where it can be known.
