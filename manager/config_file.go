@@ -34,23 +34,25 @@ func parseFile(name string, text []byte) ([]entry, error) {
 	var entries []entry
 	var line int
 	var err error
+	example := ""
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".toml":
 		entries, line, err = parseTOML(text)
+		example = `listen = "127.0.0.1:7427"`
 	case ".yaml", ".yml":
 		entries, line, err = parseYAML(text)
+		example = `listen: "127.0.0.1:7427"`
 	case ".json":
 		entries, line, err = parseJSON(text)
+		example = `{"listen": "127.0.0.1:7427"}`
 	default:
 		return nil, badConfig("Name it config.toml, config.yaml or config.json", "the format of the configuration file %s is not known", name)
 	}
 	if err != nil {
-		return nil, badConfig(exampleFile, "%s:%d: %w", name, line, err)
+		return nil, badConfig("A file may look like this: "+example, "%s:%d: %w", name, line, err)
 	}
 	return entries, nil
 }
-
-const exampleFile = `A file may look like this: listen = "127.0.0.1:7427"`
 
 func badConfig(hint, format string, args ...any) error {
 	return shannon.Errorf(shannon.CodeInvalidConfig, hint, format, args...)
