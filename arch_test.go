@@ -56,6 +56,7 @@ var layout = map[string][]string{
 	// No part of the product: see testOnly.
 	"internal/bench":           {anything},
 	"internal/contract":        {"internal/mcptest"},
+	"internal/interop":         {},
 	"internal/mcptest":         {},
 	"internal/mcptest/fakemcp": {"internal/mcptest"},
 }
