@@ -45,12 +45,12 @@ func realServers(t *testing.T, d *daemon) []reference {
 	web, err := freeAddress()
 	if err == nil {
 		_, port, _ := strings.Cut(web, ":")
-		err = errors.Join(d.background("PORT="+port, bin("mcp-server-everyreference"), "streamableHttp"), listens(web))
+		err = errors.Join(d.background("PORT="+port, bin("mcp-server-everything"), "streamableHttp"), listens(web))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	everyreference := []call{
+	everything := []call{
 		{"echo", `{"message":"Grüße, 世界 \u0001 9007199254740993"}`, `Echo: Grüße, 世界`},
 		{"get-sum", `{"a":2,"b":40}`, `The sum of 2 and 40 is 42.`},
 		{"trigger-long-running-operation", `{"duration":0.5,"steps":2}`, `Duration: 0.5 seconds, Steps: 2.`},
@@ -59,8 +59,8 @@ func realServers(t *testing.T, d *daemon) []reference {
 	}
 	return []reference{
 		{
-			name: "everyreference", add: []string{"--", bin("mcp-server-everyreference")}, tools: 13, era: "legacy", process: "server-everyreference",
-			calls:   everyreference,
+			name: "everything", add: []string{"--", bin("mcp-server-everything")}, tools: 13, era: "legacy", process: "server-everything",
+			calls:   everything,
 			set:     []string{"env.INTEROP_GREETING=guten Tag"},
 			changed: call{"get-env", `{}`, `\"INTEROP_GREETING\": \"guten Tag\"`},
 			broken:  call{"get-sum", `{"a":"x"}`, `"isError":true`},
@@ -89,7 +89,7 @@ func realServers(t *testing.T, d *daemon) []reference {
 		},
 		{
 			name: "web", add: []string{"http://" + web + "/mcp"}, tools: 13, era: "legacy",
-			calls: everyreference, set: []string{"timeout=20"}, changed: everyreference[0],
+			calls: everything, set: []string{"timeout=20"}, changed: everything[0],
 			broken: call{"get-sum", `{"a":"x"}`, `"isError":true`},
 		},
 		{
@@ -145,7 +145,7 @@ func TestServers(t *testing.T) {
 		return fmt.Errorf("left: %v", left)
 	})
 	check(t, "the daemon stops", d.stop)
-	check(t, "noreference is left running", func() error { return d.gone("") })
+	check(t, "nothing is left running", func() error { return d.gone("") })
 }
 
 // expect makes a call and compares; one that is refused by the tool is no failure.
@@ -312,19 +312,19 @@ func (d *daemon) tellsTime() error {
 
 // renames gives a server another name and back.
 func (d *daemon) renames() error {
-	if _, err := d.run("set", "everyreference", "name=all"); err != nil {
+	if _, err := d.run("set", "everything", "name=all"); err != nil {
 		return err
 	}
 	if err := d.expect(call{"echo", `{"message":"x"}`, "Echo: x"}, "all"); err != nil {
 		return err
 	}
-	if _, err := d.status("everyreference"); err == nil {
+	if _, err := d.status("everything"); err == nil {
 		return errors.New("the old name is still known")
 	}
 	after, err := d.status("all")
 	if err == nil && after.State != "connected" {
 		err = fmt.Errorf("got %+v, want connected", after)
 	}
-	_, back := d.run("set", "all", "name=everyreference")
+	_, back := d.run("set", "all", "name=everything")
 	return errors.Join(err, back)
 }
