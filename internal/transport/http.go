@@ -399,7 +399,7 @@ func (d *Dialer) dialHTTP(ctx context.Context, dl *dial) (wire.Peer, error) {
 	if dl.want.skip() == shannon.EraLegacy {
 		p, err := d.openLegacy(ctx, dl, e, dl.want.Known)
 		if err == nil || !provesWrong(err) {
-			return p, err
+			return p, e.unwell(err)
 		}
 	}
 	p := d.newModern(ctx, e, dl.hooks)
@@ -410,7 +410,8 @@ func (d *Dialer) dialHTTP(ctx context.Context, dl *dial) (wire.Peer, error) {
 	}
 	p.shut()
 	if err != nil {
-		return nil, err
+		return nil, e.unwell(err)
 	}
-	return d.openLegacy(ctx, dl, e, f.eras)
+	legacy, err := d.openLegacy(ctx, dl, e, f.eras)
+	return legacy, e.unwell(err)
 }

@@ -626,7 +626,8 @@ func TestHTTPHandshake(t *testing.T) {
 		{name: "401", override: everything(401), code: shannon.CodeNeedsAuth, posts: 1},
 		{name: "403", override: everything(403), code: shannon.CodeNeedsAuth, posts: 1},
 		{name: "429", override: everything(429), code: shannon.CodeQuota, posts: 1},
-		{name: "500", override: everything(500), code: shannon.CodeConnectionLost, posts: 1},
+		{name: "500", override: everything(500), code: shannon.CodeUnreachable, posts: 1},
+		{name: "502, known legacy", override: everything(502), want: Want{Known: []shannon.Era{legacy}}, code: shannon.CodeUnreachable, posts: 1},
 		{name: "404 always", override: everything(404), code: shannon.CodeProtocolError, posts: 2},
 		{name: "silence", override: func(_ http.ResponseWriter, r *http.Request, _ wire.Envelope) bool { <-r.Context().Done(); return true }, code: shannon.CodeHandshakeTimeout},
 	} {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -89,6 +90,15 @@ func (s *statusError) settle(e *endpoint) (wire.Reply, error) {
 	}
 	return wire.Reply{}, shannon.Errorf(shannon.CodeProtocolError, "Check the address; a server of the older HTTP+SSE transport answers so as well",
 		"%s did not take the request: %w", e.name, s)
+}
+
+// unwell names a status of 500 or more to a handshake: there is no call that may
+// have run.
+func (e *endpoint) unwell(err error) error {
+	if s, ok := errors.AsType[*statusError](err); ok && shannon.CodeOf(err) == shannon.CodeConnectionLost {
+		return shannon.Errorf(shannon.CodeUnreachable, "Look at the server's own log", "%s is not well: %w", e.name, s)
+	}
+	return err
 }
 
 // foreign tells whether a server that answers a modern request so may be a legacy
