@@ -101,6 +101,7 @@ func (l *loop) dialed(want shannon.Era, peer wire.Peer, listed list, err error) 
 		a.end(nil) // where there is no such peer, the main one serves
 		return
 	case err != nil:
+		err = l.u.named(err)
 		l.failed(l.cause, err)
 		a.end(err)
 		return
@@ -109,7 +110,7 @@ func (l *loop) dialed(want shannon.Era, peer wire.Peer, listed list, err error) 
 	l.main, l.eras = info.Era, info.Eras
 	l.peers[l.main] = peer
 	l.err, l.errs = nil, 0
-	l.connectedAt = time.Now()
+	l.connectedAt, l.lastPing = time.Now(), time.Time{}
 	l.u.alive()
 	l.health.Reset(l.interval())
 	l.watch(peer)
