@@ -90,3 +90,30 @@ func openFile(path string) bool {
 	}
 	return false
 }
+
+// In JSON a secret may stand in another form than in the definition.
+func TestSecretsInJSONStay(t *testing.T) {
+	t.Parallel()
+	m := open(t, t.TempDir())
+	s := fake(t, "says", mcptest.Script{Versions: []string{"2025-11-25"}})
+	const secret = `pass"word\1234`
+	s.Env["PASSWORD"] = secret
+	add(t, m, s)
+	text, _ := json.Marshal(secret)
+	if _, err := m.CallTool(t.Context(), "says", "notify", []byte(`{"method":"notifications/says","params":{"text":`+string(text)+`}}`)); err != nil {
+		t.Fatal(err)
+	}
+	var said string
+	eventually(t, "the event", func() bool {
+		for e := range m.Events(t.Context(), shannon.EventFilter{Name: shannon.EventNotification}) {
+			if e.Data["method"] == "notifications/says" {
+				b, _ := json.Marshal(e.Data)
+				said = string(b)
+			}
+		}
+		return said != ""
+	})
+	if strings.Contains(said, "1234") {
+		t.Errorf("the event shows %s", said)
+	}
+}

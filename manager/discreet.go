@@ -30,7 +30,8 @@ func (d *dialer) hush(s *shannon.Server) hush {
 		_, token, _ := strings.Cut(text, " ") // of "Bearer …"
 		for _, secret := range append(strings.Split(text, "\n"), text, token) {
 			if secret = strings.TrimSpace(secret); len(secret) >= minSecret {
-				secrets = append(secrets, secret)
+				quoted := wire.AppendString(nil, secret) // as it stands in messages
+				secrets = append(secrets, secret, string(quoted[1:len(quoted)-1]))
 			}
 		}
 	}
