@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -37,8 +38,8 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		var said []shannon.Event
 		eventually(t, "the event", func() bool {
 			said = nil
-			for e := range m.Events(t.Context(), shannon.EventFilter{Name: shannon.EventNotification}) {
-				if e.Data["method"] == "notifications/shout" {
+			for e, err := range m.Events(t.Context(), shannon.EventFilter{Name: shannon.EventNotification}) {
+				if err == nil && e.Data["method"] == "notifications/shout" {
 					said = append(said, e)
 				}
 			}
@@ -105,8 +106,8 @@ func TestSecretsInJSONStay(t *testing.T) {
 	}
 	var said string
 	eventually(t, "the event", func() bool {
-		for e := range m.Events(t.Context(), shannon.EventFilter{Name: shannon.EventNotification}) {
-			if e.Data["method"] == "notifications/says" {
+		for e, err := range m.Events(t.Context(), shannon.EventFilter{Name: shannon.EventNotification}) {
+			if err == nil && e.Data["method"] == "notifications/says" {
 				b, _ := json.Marshal(e.Data)
 				said = string(b)
 			}
@@ -115,5 +116,26 @@ func TestSecretsInJSONStay(t *testing.T) {
 	})
 	if strings.Contains(said, "1234") {
 		t.Errorf("the event shows %s", said)
+	}
+}
+
+// A server that refuses the handshake may say why with what it was given.
+func TestSecretsInRefusalsStay(t *testing.T) {
+	t.Parallel()
+	m := open(t, t.TempDir())
+	s := fake(t, "refuses", mcptest.Script{Versions: []string{"2025-11-25"}, Faults: []mcptest.Fault{
+		{Do: mcptest.Error, Method: "initialize", Raw: `{"code":-32000,"message":"sk-refused is no key","data":{"key":"sk-refused"}}`},
+	}})
+	s.Env["KEY"] = "sk-refused"
+	if _, err := m.AddServer(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.Connect(t.Context(), "refuses")
+	e, ok := errors.AsType[*shannon.Error](err)
+	if !ok || e.Code != shannon.CodeProtocolError {
+		t.Fatal(err)
+	}
+	if strings.Contains(e.Message+string(e.RPC), "sk-refused") || !strings.Contains(string(e.RPC), shannon.Hidden) || !json.Valid(e.RPC) {
+		t.Errorf("the error says %q and shows %s", e.Message, e.RPC)
 	}
 }

@@ -3,6 +3,7 @@ package manager
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -76,6 +77,7 @@ func (h hush) err(err error) error {
 	hushed := *e
 	// Cut after that: half a secret would not be found.
 	hushed.Message, hushed.Hint = excerpt(h.Replace(e.Error())), h.Replace(e.Hint)
+	hushed.RPC = h.json(e.RPC)
 	if exit, ok := errors.AsType[*wire.Exit](err); ok {
 		x := *exit
 		x.Stderr = h.Replace(x.Stderr)
@@ -84,6 +86,16 @@ func (h hush) err(err error) error {
 		hushed.Err = later{e.Err, r.Delay}
 	}
 	return &hushed
+}
+
+// json hides secrets in a JSON text. Where that would break it, the secret was a
+// number, and nothing is shown.
+func (h hush) json(text []byte) []byte {
+	hushed := []byte(h.Replace(string(text)))
+	if !json.Valid(hushed) {
+		return nil
+	}
+	return hushed
 }
 
 // maxQuote is how much of what a server says goes into errors, states and events,

@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/shannon-mcp/shannon"
@@ -108,10 +107,9 @@ func (o *observer) Notification(s *shannon.Server, e wire.Envelope) {
 	m.gateway.Forward(s.ID, e)
 	data := map[string]any{"server_id": s.ID, "name": s.Name, "method": excerpt(e.Method)}
 	// Clients get the bytes as they are; an event is for whoever may listen, and a
-	// thousand of them are kept. Where hiding would break the JSON, the secret was a
-	// number, and nothing is told.
+	// thousand of them are kept.
 	if params := e.Get(wire.FieldParams); len(params) <= maxEventParams {
-		if p := m.dialer.hush(s).Replace(string(params)); json.Valid([]byte(p)) {
+		if p := m.dialer.hush(s).json(params); p != nil {
 			data["params"] = rawJSON(p)
 		}
 	}
