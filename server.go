@@ -131,7 +131,7 @@ func (s *Server) validReach() error {
 	switch s.Transport {
 	case TransportStdio:
 		if s.Command == "" {
-			return invalidServer("Give the command after --: shannon add "+s.Name+" -- npx -y @modelcontextprotocol/server-everything",
+			return invalidServer("Give the command after --: shannon add "+s.Name+" -- npx -y @modelcontextprotocol/server-everything; or change it: shannon set "+s.Name+" command=npx",
 				"server %q has no command to start", s.Name)
 		}
 	case TransportHTTP, TransportSSE, TransportWebSocket:

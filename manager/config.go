@@ -41,6 +41,10 @@ type Config struct {
 	MaxMessageSize Size             `toml:"max_message_size"`
 	MaxName        int              `toml:"max_name"`
 
+	Discovery struct {
+		Auto     *bool            `toml:"auto"`     // look for servers by itself; nil means yes
+		Interval shannon.Duration `toml:"interval"` // how often
+	} `toml:"discovery"`
 	History struct {
 		Retention shannon.Duration `toml:"retention"`
 	} `toml:"history"`
@@ -61,7 +65,7 @@ type Size int64
 // SetDefaults fills in what is not set.
 func (c *Config) SetDefaults() {
 	if c.Home == "" {
-		c.Home = ".shannon-mcp"
+		c.Home = defaultHome
 		if dir, err := os.UserHomeDir(); err == nil {
 			c.Home = filepath.Join(dir, c.Home)
 		}
@@ -73,6 +77,11 @@ func (c *Config) SetDefaults() {
 	setDefault(&c.RequestTimeout, shannon.Seconds(300))
 	setDefault(&c.MaxMessageSize, 10<<20)
 	setDefault(&c.MaxName, catalog.DefaultMaxName)
+	if c.Discovery.Auto == nil {
+		c.Discovery.Auto = new(bool)
+		*c.Discovery.Auto = true
+	}
+	setDefault(&c.Discovery.Interval, shannon.Duration(time.Hour))
 	setDefault(&c.History.Retention, shannon.Duration(90*24*time.Hour))
 	setDefault(&c.Limits.Sessions, 20_000)
 }

@@ -116,6 +116,9 @@ func (l *loader) file(name string) error {
 	if !chosen && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if err != nil && !chosen {
+		return badConfig("Set SHANNON_HOME to a folder that you may read", "read home folder: %w", err)
+	}
 	if err != nil {
 		return badConfig("Give the path of a .toml, .yaml or .json file", "read configuration file: %w", err)
 	}
@@ -218,6 +221,8 @@ var options = []option{
 	timeOption("request_timeout", true, func(c *Config) *shannon.Duration { return &c.RequestTimeout }),
 	sizeOption("max_message_size", func(c *Config) *Size { return &c.MaxMessageSize }),
 	countOption("max_name", 32, 128, func(c *Config) *int { return &c.MaxName }),
+	boolOption("discovery.auto", func(c *Config) *bool { return c.Discovery.Auto }),
+	timeOption("discovery.interval", false, func(c *Config) *shannon.Duration { return &c.Discovery.Interval }),
 	timeOption("history.retention", false, func(c *Config) *shannon.Duration { return &c.History.Retention }),
 	countOption("limits.sessions", 1, 1_000_000, func(c *Config) *int { return &c.Limits.Sessions }),
 }

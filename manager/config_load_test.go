@@ -63,6 +63,7 @@ func TestLoadConfigFormats(t *testing.T) {
 	want.Log.Level, want.Log.Format = "debug", "json"
 	want.History.Retention = shannon.Duration(7 * 24 * time.Hour)
 	want.Limits.Sessions = 5
+	want.Discovery.Auto, want.Discovery.Interval = new(bool), shannon.Duration(30*time.Minute)
 	want.Home = t.TempDir()
 	for name, text := range map[string]string{
 		"c.toml": `# everything
@@ -78,6 +79,7 @@ max_message_size = 20_971_520
 max_name = 0x40
 log = { level = "debug", format = "json" }
 history.retention = "7d"
+discovery = { auto = false, interval = "30m" }
 [limits]
 sessions = 5
 `,
@@ -92,15 +94,18 @@ max_name: 64
 log: {level: debug, format: json}
 history:
   retention: 7d
+discovery:
+  auto: false
+  interval: 30m
 limits:
   sessions: 5
 `,
 		"c.json": `{"allowed_hosts": ["a.example", "b.example:8443"], "listen": "off", "no_auth": true,
 "request_timeout": "0", "connection_timeout": 90.0, "max_message_size": "20MiB", "max_name": 64,
-"log": {"level": "debug", "format": "json"}, "history": {"retention": 604800}, "limits": {"sessions": 5}}`,
+"log": {"level": "debug", "format": "json"}, "history": {"retention": 604800}, "discovery": {"auto": false, "interval": 1800}, "limits": {"sessions": 5}}`,
 		"d.yml": "---\nallowed_hosts:\n  - a.example\n  - b.example:8443\nlisten: 'off'\nno_auth: true\nrequest_timeout: 0s\n" +
 			"connection_timeout: 1m30s\nmax_message_size: 20480KiB\nmax_name: 64\nlog:\n  level: debug\n  format: json\n" +
-			"history: {retention: 168h}\nlimits: {sessions: 5}\n",
+			"history: {retention: 168h}\ndiscovery: {auto: false, interval: 1800s}\nlimits: {sessions: 5}\n",
 	} {
 		got, _, err := LoadConfig(nil, []string{"SHANNON_HOME=" + want.Home}, writeConfig(t, name, text))
 		if err != nil {

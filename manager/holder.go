@@ -16,7 +16,7 @@ import (
 // Holder returns the pid of the process that is the daemon of a home folder, 0
 // where none is. A process that died holds nothing, whatever the file says.
 func Holder(home string) (int, error) {
-	path := filepath.Join(home, "daemon.lock")
+	path := filepath.Join(home, lockFile)
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("read lock: %w", err)

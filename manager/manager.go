@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ import (
 	"github.com/shannon-mcp/shannon/internal/supervisor"
 	"github.com/shannon-mcp/shannon/internal/transport"
 	"github.com/shannon-mcp/shannon/internal/wire"
+	"github.com/shannon-mcp/shannon/remote"
 )
 
 // Options are what a manager is given by the program that it runs in.
@@ -57,6 +59,12 @@ type Options struct {
 // databaseFile is the name of the database in a home folder; the Python manager
 // called it so.
 const databaseFile = "mcp_servers.db"
+
+// defaultHome is the name of the home folder, unless another is chosen; homeFiles
+// are what we put there beside the database and its backups.
+const defaultHome = ".shannon-mcp"
+
+var homeFiles = []string{lockFile, remote.DaemonFile, remote.SocketFile, "token", "log", "run"}
 
 func (o *Options) setDefaults() {
 	if o.Log == nil {
@@ -170,16 +178,23 @@ func (m *Manager) open(ctx context.Context) (err error) {
 	return m.takeUp(ctx)
 }
 
-// guard keeps others out of a home folder that was made by another program, such
-// as the Python manager. A folder that holds no database yet may have been made for
-// more than us, and is left as it is.
+// guard keeps others out of a home folder that somebody else made, such as the
+// Python manager or mkdir. One that holds other things than ours serves other ends
+// as well, and is left as it is.
 func guard(home string) error {
 	info, err := os.Stat(home)
 	if err != nil {
 		return fmt.Errorf("find home folder: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(home, databaseFile)); err != nil || info.Mode().Perm()&0o077 == 0 {
-		return nil //nolint:nilerr // there is no database, or none that we may see; opening it tells
+	inside, err := os.ReadDir(home)
+	if err != nil {
+		return fmt.Errorf("read home folder: %w", err)
+	}
+	foreign := slices.ContainsFunc(inside, func(e os.DirEntry) bool {
+		return !strings.HasPrefix(e.Name(), databaseFile) && !strings.HasPrefix(e.Name(), "config.") && !slices.Contains(homeFiles, e.Name())
+	})
+	if (foreign && filepath.Base(home) != defaultHome) || info.Mode()&os.ModeSticky != 0 || info.Mode().Perm()&0o077 == 0 {
+		return nil
 	}
 	if err := os.Chmod(home, 0o700); err != nil { //nolint:gosec // it is a folder
 		return fmt.Errorf("guard home folder: %w", err)

@@ -20,6 +20,7 @@ import (
 )
 
 const (
+	lockFile      = "daemon.lock"
 	drain         = 10 * time.Second // what calls under way get at the end
 	maxSocketPath = 100              // longer ones do not fit everywhere
 )
@@ -88,7 +89,7 @@ func lock(home string) (unlock func() error, err error) {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, shannon.Errorf(shannon.CodeInvalidConfig, "Set SHANNON_HOME to a folder that you may write to", "the home folder cannot be made: %w", err)
 	}
-	held, holder, err := process.LockHome(filepath.Join(home, "daemon.lock"))
+	held, holder, err := process.LockHome(filepath.Join(home, lockFile))
 	switch {
 	case shannon.CodeOf(err) == shannon.CodeDaemonRunning:
 		return nil, shannon.Errorf(shannon.CodeDaemonRunning, "shannon status shows it; kill "+strconv.Itoa(holder)+" ends it",

@@ -272,13 +272,31 @@ func TestManyManagers(t *testing.T) {
 
 func TestHomeIsGuarded(t *testing.T) {
 	t.Parallel()
-	home := t.TempDir()
-	if err := os.Chmod(home, 0o755); err != nil {
-		t.Fatal(err)
+	for name, c := range map[string]struct {
+		mode, want os.FileMode
+		holds      string
+	}{
+		"empty":         {0o755, 0o700, ""},
+		"configuration": {0o755, 0o700, "config.toml"},
+		"other things":  {0o755, 0o755, "thesis.tex"},
+		"shared":        {0o777 | os.ModeSticky, 0o777 | os.ModeSticky, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			if c.holds != "" {
+				if err := os.WriteFile(filepath.Join(home, c.holds), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Chmod(home, c.mode); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // also when the database is there
+				closeNow(t, openWith(t, configOf(home, nil)))
+				if info, err := os.Stat(home); err != nil || info.Mode()&^os.ModeDir != c.want {
+					t.Errorf("the mode is %v, want %v (%v)", info.Mode(), c.want, err)
+				}
+			}
+		})
 	}
-	m := openWith(t, configOf(home, nil)) // an empty folder, made for who knows what
-	closeNow(t, m)
-	wantMode(t, home, 0o755)
-	openWith(t, configOf(home, nil)) // it is Shannon's now
-	wantMode(t, home, 0o700)
 }

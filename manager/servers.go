@@ -34,6 +34,7 @@ func (m *Manager) AddServer(ctx context.Context, s shannon.Server) (shannon.Serv
 		u := m.start(s, nil)
 		r.byID[s.ID], r.byName[s.Name] = u, u
 	})
+	m.rebuild() // it may have been connected before it was enrolled
 	return s, nil
 }
 

@@ -20,12 +20,7 @@ func main() {
 		log.Fatal("usage: embed TOOL ARGUMENTS COMMAND [ARGS…]")
 	}
 	ctx := context.Background()
-	home, err := os.MkdirTemp("", "embed") // or "" for the user's own servers
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(home)
-	m, err := manager.Open(ctx, manager.Config{Home: home}, manager.Options{})
+	m, err := manager.Open(ctx, manager.Config{Home: ".embed"}, manager.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -72,8 +72,8 @@ func (t *Tokens) Token() shannon.Secret {
 	return shannon.Secret(t.token)
 }
 
-// Rotate replaces the token. The old one ends at once here, and within a second
-// in other processes.
+// Rotate replaces the token. The old one opens nothing new from now on here, and
+// from a second later on in other processes; what it has opened goes on.
 func (t *Tokens) Rotate() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -40,8 +40,7 @@ Values may refer to variables and are expanded when used: ${VAR},
 ${VAR:-default}, ${env:VAR}.`,
 		Example: "  " + addExample + `
   shannon add files --cwd ~/notes -- npx -y @modelcontextprotocol/server-filesystem .
-  shannon add github https://api.githubcopilot.com/mcp/ -H 'Authorization: Bearer ${GITHUB_TOKEN}'
-  shannon add old -t sse https://example.com/sse`,
+  shannon add github https://api.githubcopilot.com/mcp/ -H 'Authorization: Bearer ${GITHUB_TOKEN}'`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			f.prefixChanged = c.Flags().Changed("prefix")

@@ -35,6 +35,11 @@ func (u *Unit) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.
 			u.alive()
 			return reply, nil
 		}
+		if shannon.CodeOf(err) == shannon.CodeUnreachable {
+			// A state that says connected is to be true for the next who asks. Where the
+			// loop cannot be told in time, the health check finds out.
+			_ = u.post(ctx, func(l *loop) { l.suspect(peer) })
+		}
 		if !first || shannon.CodeOf(err) != shannon.CodeServerDown {
 			return wire.Reply{}, u.named(err)
 		}

@@ -62,6 +62,29 @@ func TestModernPing(t *testing.T) {
 	})
 }
 
+// TestNobodyThere: a call that finds nobody at the server's address makes the state
+// true at once, long before a health check is due.
+func TestNobodyThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rigFor(t, server(), nil)
+		first := r.last()
+		first.set(func(context.Context, *wire.Request, wire.Sink) (wire.Reply, error) {
+			return wire.Reply{}, shannon.Errorf(shannon.CodeUnreachable, "", "connection refused")
+		})
+		_, err := r.call("")
+		wantCode(t, err, shannon.CodeUnreachable)
+		synctest.Wait()
+		if st := r.Status(); st.State != shannon.StateReconnecting || st.Healthy || st.Problem == nil || st.NextRetry == nil {
+			t.Errorf("%+v", st)
+		}
+		time.Sleep(5 * time.Second)
+		r.wantState(shannon.StateConnected, "")
+		if r.last() == first {
+			t.Error("it is still the old peer")
+		}
+	})
+}
+
 func TestHealthChecksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := server()

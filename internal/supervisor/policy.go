@@ -84,6 +84,7 @@ func (c *credit) take(now time.Time) {
 
 // health is what is known when a health check failed.
 type health struct {
+	Gone       bool // nobody listens there any more
 	Busy       bool // a call is under way: single-threaded servers do not answer then
 	Errors     int  // failed checks in a row before this one
 	RetryCount int
@@ -92,11 +93,11 @@ type health struct {
 // check returns the new number of failed checks and whether the peer is to be
 // replaced.
 func check(h health) (errs int, replace bool) {
-	if h.Busy {
+	if h.Busy && !h.Gone {
 		return h.Errors, false
 	}
 	errs = h.Errors + 1
-	return errs, errs >= max(1, h.RetryCount)
+	return errs, h.Gone || errs >= max(1, h.RetryCount)
 }
 
 // retryAfter finds the delay that a vendor asked for in an error's chain.

@@ -56,6 +56,7 @@ func TestCheck(t *testing.T) {
 		{"last", health{Errors: 2, RetryCount: 3}, 3, true},
 		{"zero is one", health{Errors: 0, RetryCount: 0}, 1, true},
 		{"during a call", health{Busy: true, Errors: 2, RetryCount: 3}, 2, false},
+		{"nobody there during a call", health{Gone: true, Busy: true, RetryCount: 3}, 1, true},
 		{"during the first call", health{Busy: true, RetryCount: 1}, 0, false},
 	}
 	for _, tt := range tests {

@@ -83,6 +83,18 @@ func (l *loop) ping() {
 		l.well()
 		return
 	}
+	l.probe(peer)
+}
+
+// suspect checks a peer's health now, because a call found nobody there.
+func (l *loop) suspect(peer wire.Peer) {
+	if peer == l.peers[l.main] && !l.pinging {
+		l.probe(peer)
+	}
+}
+
+// probe pings a peer beside the loop.
+func (l *loop) probe(peer wire.Peer) {
 	l.pinging = true
 	began := time.Now()
 	l.beside(func(ctx context.Context) func(*loop) {
@@ -132,7 +144,7 @@ func (l *loop) pinged(began time.Time, err error) {
 		l.well()
 		return
 	}
-	errs, replace := check(health{Busy: l.u.busy.Load() > 0, Errors: l.errs, RetryCount: l.server.RetryCount})
+	errs, replace := check(health{Gone: shannon.CodeOf(err) == shannon.CodeUnreachable, Busy: l.u.busy.Load() > 0, Errors: l.errs, RetryCount: l.server.RetryCount})
 	if errs == l.errs { // it does not count
 		return
 	}
