@@ -129,8 +129,10 @@ func (m *Manager) serve(ctx context.Context, tcp bound, ready func(*Manager)) er
 		})
 	}
 	if ready != nil {
+		m.phase.Store(shannon.PhaseReady)
 		ready(m)
 	}
+	m.phase.Store(shannon.PhaseRunning)
 	select {
 	case <-ctx.Done():
 	case err = <-failed:

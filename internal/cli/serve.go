@@ -83,10 +83,14 @@ func (a *app) serve(ctx context.Context, cfg manager.Config) error {
 		o.Demo = []string{a.env.Executable, demoServer}
 	}
 	var failure error
-	ctx, stop := context.WithCancel(ctx)
+	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	err = manager.Serve(ctx, cfg, o, func(m *manager.Manager) {
-		if failure = a.ready(ctx, m, cfg); failure != nil {
+	err = manager.Serve(serving, cfg, o, func(m *manager.Manager) {
+		failure = a.ready(serving, m, cfg)
+		if ctx.Err() != nil { // who is told to stop while it gets ready stops as at any time
+			failure = nil
+		}
+		if failure != nil {
 			stop()
 		}
 	})
