@@ -27,6 +27,7 @@ type modernHTTP struct {
 	*httpLink
 	template http.Header // of every request, with room for method and name
 	info     *wire.Info
+	params   paramHeaders
 }
 
 func (d *Dialer) newModern(ctx context.Context, e *endpoint, h Hooks) *modernHTTP {
@@ -44,7 +45,7 @@ func (d *Dialer) newModern(ctx context.Context, e *endpoint, h Hooks) *modernHTT
 func (p *modernHTTP) probe(ctx context.Context, timeout time.Duration) (finding, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, timeout/2, errSilent)
 	defer cancel()
-	reply, err := p.ask(limited, discoverRequest(), nil)
+	reply, err := p.ask(limited, discoverRequest(), nil, nil)
 	status, answered := errors.AsType[*statusError](err)
 	switch {
 	case err == nil:
@@ -77,12 +78,14 @@ func (p *modernHTTP) open(f finding, handshake time.Duration) {
 	}
 }
 
-// ask sends one request; a status without success is a [*statusError].
-func (p *modernHTTP) ask(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
+// ask sends one request, with headers that mirror its arguments; a status without
+// success is a [*statusError].
+func (p *modernHTTP) ask(ctx context.Context, r *wire.Request, mirrored http.Header, sink wire.Sink) (wire.Reply, error) {
 	h, err := p.headers(r)
 	if err != nil {
 		return wire.Reply{}, err
 	}
+	maps.Copy(h, mirrored)
 	c := p.newCall(r, sink)
 	o := wire.Outgoing{ID: c.id, Version: modernVersion, Info: p.own, Capabilities: noCapabilities}
 	body := r.AppendTo(make([]byte, 0, len(r.Raw)+metaRoom), &o)
@@ -110,9 +113,22 @@ func (p *modernHTTP) headers(r *wire.Request) (http.Header, error) {
 	return h, nil
 }
 
-// Call implements [wire.Peer]. The end of ctx closes the stream, which cancels.
+// Call implements [wire.Peer]. The end of ctx closes the stream, which cancels. A
+// call of a tool that is refused for its headers, and so did not run, is sent again
+// when the server's list of tools asks for others by now.
 func (p *modernHTTP) Call(ctx context.Context, r *wire.Request, sink wire.Sink) (wire.Reply, error) {
-	return p.settled(p.ask(ctx, r, sink))
+	mirrored := p.params.of(r)
+	reply, err := p.settled(p.ask(ctx, r, mirrored, sink))
+	switch {
+	case err != nil:
+	case r.Method == "tools/list" && reply.Kind == wire.KindResult:
+		p.params.learn(reply.Get(wire.FieldResult), p.hooks.remark)
+	case r.Method == "tools/call" && reply.Kind == wire.KindError && errorCode(reply) == wire.CodeHeaderMismatch:
+		if others, changed := p.relearn(ctx, r, mirrored); changed {
+			return p.settled(p.ask(ctx, r, others, sink))
+		}
+	}
+	return reply, err
 }
 
 // Notify implements [wire.Peer].
