@@ -33,15 +33,6 @@ func tagged(s shannon.Server, tag string) shannon.Server {
 	return s
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 15 s: %s", what)
-		}
-	}
-}
-
 // atHandshake is a fault of both first requests.
 func atHandshake(f mcptest.Fault) mcptest.Script {
 	a, b := f, f
@@ -317,5 +308,3 @@ func TestNothingIsStarted(t *testing.T) {
 		t.Errorf("%d processes after a call of one", n)
 	}
 }
-
-func second[T any](_ T, err error) error { return err }

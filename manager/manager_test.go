@@ -90,3 +90,15 @@ func TestContract(t *testing.T) {
 		})
 	})
 }
+
+// eventually waits for what comes by itself.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
