@@ -175,12 +175,16 @@ type dial struct {
 	want  Want
 	hooks Hooks
 	begun time.Time
-	noise atomic.Int64 // lines on stdout that are no messages
+	// Lines on stdout that are no messages, and replies to no request of ours.
+	noise, strays atomic.Int64
 }
 
 func (dl *dial) timedOut() error {
 	hint := "Give it more time (shannon set NAME timeout=60), or look at what it does: shannon logs NAME"
-	if dl.noise.Load() > 0 {
+	switch {
+	case dl.strays.Load() > 0:
+		hint = "It sent replies whose id is that of no request: a bug of the server. " + hint
+	case dl.noise.Load() > 0:
 		hint = "It wrote text to its standard output that is no MCP message: check that the command starts an MCP server. " + hint
 	}
 	return &shannon.Error{Err: errHandshake, Problem: shannon.Problem{

@@ -100,6 +100,9 @@ func (s *script) message(e wire.Envelope) (code int, over bool) {
 	case s.is("garbage"):
 		s.say("not json at all")
 		return 0, false
+	case s.is("other-id"):
+		s.say(`{"jsonrpc":"2.0","id":"somebody-else","result":{}}`)
+		return 0, false
 	case s.is("mute", "hang-up"):
 		return 0, false
 	}

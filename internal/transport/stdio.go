@@ -69,7 +69,7 @@ func (d *Dialer) dialStdio(ctx context.Context, dl *dial) (wire.Peer, error) {
 		return p.initialize(ctx, d, f.eras)
 	})
 	if err != nil && ctx.Err() == nil && (spoiled(err) || answered && provesWrong(err)) {
-		dl.hooks.remark("the server takes no initialize after server/discover; starting it again")
+		dl.hooks.remark("the server did not go on after server/discover; starting it again")
 		p, err = d.spawn(ctx, dl, func(p *stdioPeer) error { return p.initialize(ctx, d, found.eras) })
 	}
 	return opened(p, err)
@@ -279,7 +279,11 @@ func answer(e wire.Envelope) ([]byte, error) {
 }
 
 func (p *stdioPeer) noise(line []byte, why error) {
-	p.dial.noise.Add(1)
+	if errors.Is(why, wire.ErrNobody) {
+		p.dial.strays.Add(1)
+	} else {
+		p.dial.noise.Add(1)
+	}
 	if _, ok := errors.AsType[*wire.TooLargeError](why); ok && len(line) == 0 {
 		p.hooks.remark("skipped " + why.Error())
 		return

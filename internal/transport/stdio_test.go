@@ -158,6 +158,7 @@ func TestStdioHandshakeFails(t *testing.T) {
 		{"exit", shannon.CodeExited, "cannot open database"},
 		{"mute", shannon.CodeHandshakeTimeout, "900ms"},
 		{"garbage", shannon.CodeHandshakeTimeout, "no MCP message"},
+		{"other-id", shannon.CodeHandshakeTimeout, "whose id is that of no request"},
 		{"future", shannon.CodeProtocolError, "2031-01-01"},
 		{"unsupported", shannon.CodeUnsupported, "2027-01-01"},
 		{"picky", shannon.CodeProtocolError, "roots wanted"},

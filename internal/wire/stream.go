@@ -347,7 +347,8 @@ func (s *Stream) message(line []byte) {
 
 var (
 	errNotJSON = errors.New("not a JSON-RPC message")
-	errNobody  = errors.New("a message that nobody waits for")
+	// ErrNobody is why a reply is noise that carries an id of no request.
+	ErrNobody = errors.New("a message that nobody waits for")
 )
 
 func (s *Stream) noise(line []byte, why error) {
@@ -398,12 +399,12 @@ func (s *Stream) deliver(e Envelope) {
 		c.reply <- Reply{e}
 		return
 	}
-	s.noise(e.Raw, errNobody)
+	s.noise(e.Raw, ErrNobody)
 }
 
 func (s *Stream) answer(e Envelope) {
 	if s.o.Request == nil {
-		s.noise(e.Raw, errNobody)
+		s.noise(e.Raw, ErrNobody)
 		return
 	}
 	switch result, err := s.o.Request(e); {
