@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,27 @@ import (
 	"github.com/shannon-mcp/shannon"
 	"github.com/shannon-mcp/shannon/internal/wire"
 )
+
+// TestSilentServer: a server that stays silent may be one that the probe has broken,
+// so every other attempt begins without it.
+func TestSilentServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rigFor(t, server(), func(r *rig, _ *Options) {
+			r.dial = func(context.Context, shannon.Era) (*peer, error) {
+				return nil, shannon.Errorf(shannon.CodeHandshakeTimeout, "", "not within 30 s")
+			}
+		})
+		time.Sleep(20 * time.Second)
+		r.mu.Lock()
+		got := slices.Clone(r.known[:4])
+		r.mu.Unlock()
+		for i, known := range got {
+			if plain := slices.Equal(known, legacyOnly); plain != (i%2 == 1) {
+				t.Errorf("attempt %d begins with %v", i+1, known)
+			}
+		}
+	})
+}
 
 func TestEagerStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

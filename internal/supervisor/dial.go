@@ -63,6 +63,9 @@ func (l *loop) beside(work func(ctx context.Context) (then func(*loop)), drop fu
 func (l *loop) dial(want shannon.Era) {
 	l.attempts[want] = &attempt{done: make(chan struct{})}
 	server, known := l.server, l.eras
+	if len(known) == 0 && l.plain {
+		known = []shannon.Era{shannon.EraLegacy}
+	}
 	var peer wire.Peer
 	l.beside(func(ctx context.Context) func(*loop) {
 		var listed list

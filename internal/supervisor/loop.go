@@ -31,6 +31,7 @@ type loop struct {
 	peers    map[shannon.Era]wire.Peer
 	main     shannon.Era
 	eras     []shannon.Era
+	plain    bool // begin without a probe, which may be what the server cannot take
 	tools    [][]byte
 	listed   bool
 	attempts map[shannon.Era]*attempt // dials under way
@@ -296,6 +297,7 @@ func (l *loop) failed(cause string, err error) {
 	err = l.u.named(err)
 	l.err = err
 	l.failures++
+	l.plain = shannon.CodeOf(err) == shannon.CodeHandshakeTimeout && !l.plain
 	d := decide(failure{
 		Attempt: l.failures, Code: shannon.CodeOf(err), RetryDelay: l.server.RetryDelay.Std(),
 		RetryAfter: retryAfter(err), Credit: l.credit.wait(now), Jitter: l.u.o.Jitter(),

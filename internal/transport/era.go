@@ -34,6 +34,9 @@ func choose(want shannon.Era, eras []shannon.Era) shannon.Era {
 type finding struct {
 	eras   []shannon.Era
 	result []byte // the DiscoverResult; nil when there was none
+	// answered is set where a process has answered the probe, and may refuse
+	// initialize for that.
+	answered bool
 }
 
 var legacyFinding = finding{eras: []shannon.Era{shannon.EraLegacy}}

@@ -40,9 +40,15 @@ type script struct {
 	err  io.Writer
 	seen []string // notifications, and replies to requests of its own
 	sub  string   // the id of the subscription
+	slow bool
 }
 
-func newScript(name string) *script { return &script{name: name} }
+// newScript makes a server; one whose name begins with "slow-" reads nothing for a
+// while, as one that is being downloaded.
+func newScript(name string) *script {
+	name, slow := strings.CutPrefix(name, "slow-")
+	return &script{name: name, slow: slow}
+}
 
 func (s *script) is(names ...string) bool { return slices.Contains(names, s.name) }
 
@@ -55,6 +61,9 @@ func (s *script) say(format string, args ...any) {
 // serve speaks until in ends, and returns the exit code.
 func (s *script) serve(in io.Reader, out, stderr io.Writer) int {
 	s.out, s.err = out, stderr
+	if s.slow {
+		time.Sleep(450 * time.Millisecond)
+	}
 	switch {
 	case s.is("exit"):
 		fmt.Fprintf(stderr, "first line\ncannot open database\n")

@@ -26,10 +26,12 @@ type sdk struct {
 	*mcp.Server
 	mu        sync.Mutex
 	cancelled int
+	waiting   chan struct{} // tells that wait is called
+	stop      chan struct{} // ends wait, so that the SDK can close
 }
 
 func newSDK() *sdk {
-	s := &sdk{Server: mcp.NewServer(&mcp.Implementation{Name: "sdk", Version: "1"}, &mcp.ServerOptions{Instructions: "be kind"})}
+	s := &sdk{waiting: make(chan struct{}, 1), stop: make(chan struct{}), Server: mcp.NewServer(&mcp.Implementation{Name: "sdk", Version: "1"}, &mcp.ServerOptions{Instructions: "be kind"})}
 	text := func(t string) *mcp.CallToolResult {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: t}}}
 	}
@@ -37,7 +39,11 @@ func newSDK() *sdk {
 		return text(in.Text), nil, nil
 	})
 	mcp.AddTool(s.Server, &mcp.Tool{Name: "wait"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ echoInput) (*mcp.CallToolResult, any, error) {
-		<-ctx.Done()
+		s.waiting <- struct{}{}
+		select {
+		case <-ctx.Done():
+		case <-s.stop:
+		}
 		s.mu.Lock()
 		s.cancelled++
 		s.mu.Unlock()
@@ -71,6 +77,7 @@ func sdkHTTP(t testing.TB, sessions, jsonOnly bool) (*sdk, Target) {
 		&mcp.StreamableHTTPOptions{Stateless: !sessions, JSONResponse: jsonOnly, PropagateRequestCancellation: true})
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(s.stop) }) // before that
 	return s, Target{Kind: shannon.TransportHTTP, URL: server.URL + "/mcp", Timeout: 5 * time.Second}
 }
 
@@ -110,7 +117,8 @@ func TestSDKServers(t *testing.T) {
 			}
 			concurrently(t, p, tool, true)
 			if server != nil {
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() { <-server.waiting; cancel() }()
 				_, err := p.Call(ctx, tool("wait", ""), nil)
 				cancel()
 				if err == nil {

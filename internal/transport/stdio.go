@@ -18,7 +18,10 @@ import (
 // whose stderr is held by others takes to be done.
 const exitLimit = 1200 * time.Millisecond
 
-// probeLimit is how long a server may be silent before it counts as legacy.
+// late is how long the answer to the probe may come behind that to initialize.
+const late = 100 * time.Millisecond
+
+// probeLimit is how long a server may be silent before it is sent initialize too.
 func probeLimit(timeout time.Duration) time.Duration { return min(5*time.Second, timeout/3) }
 
 // stdioPeer is a child process that speaks over its standard streams, in either era.
@@ -39,8 +42,8 @@ type stdioPeer struct {
 }
 
 // dialStdio starts a server, once or twice: one that the probe has spoiled is
-// started again for initialize alone. It ended, or was silent, or is of both eras
-// and speaks with one process the one that it was first spoken to in.
+// started again for initialize alone. It ended, or is of both eras and speaks with
+// one process the one that it was first spoken to in.
 func (d *Dialer) dialStdio(ctx context.Context, dl *dial) (wire.Peer, error) {
 	if d.start == nil {
 		return nil, shannon.Errorf(shannon.CodeUnsupported, "", "this Shannon cannot start programs")
@@ -55,30 +58,22 @@ func (d *Dialer) dialStdio(ctx context.Context, dl *dial) (wire.Peer, error) {
 	if dl.want.skip() == shannon.EraModern {
 		limit = dl.Timeout / 2
 	}
-	found, answered := legacyFinding, false
-	p, err := d.spawn(ctx, dl, func(p *stdioPeer) error {
-		f, err := p.probe(ctx, limit)
-		if err != nil {
-			return err
-		}
-		found, answered = f, true
-		if choose(dl.want.Era, f.eras) == shannon.EraModern {
-			p.info.Store(modernInfo(f))
-			return nil
-		}
-		return p.initialize(ctx, d, f.eras)
+	found := legacyFinding
+	p, err := d.spawn(ctx, dl, func(p *stdioPeer) (err error) {
+		found, err = p.meet(ctx, d, limit)
+		return err
 	})
-	if err != nil && ctx.Err() == nil && (spoiled(err) || answered && provesWrong(err)) {
+	if err != nil && ctx.Err() == nil && (spoiled(err) || found.answered && provesWrong(err)) {
 		dl.hooks.remark("the server did not go on after server/discover; starting it again")
 		p, err = d.spawn(ctx, dl, func(p *stdioPeer) error { return p.initialize(ctx, d, found.eras) })
 	}
 	return opened(p, err)
 }
 
-// spoiled tells whether the probe has broken the server, or met silence.
+// spoiled tells whether the probe has broken the server.
 func spoiled(err error) bool {
 	code := shannon.CodeOf(err)
-	return errors.Is(err, errSilent) || code == shannon.CodeExited || code == shannon.CodeConnectionLost
+	return code == shannon.CodeExited || code == shannon.CodeConnectionLost
 }
 
 func opened(p *stdioPeer, err error) (wire.Peer, error) {
@@ -127,15 +122,73 @@ func (p *stdioPeer) log(source string, line []byte) {
 	}
 }
 
-// probe asks the server which versions it speaks (2026-07-28, basic/transports/stdio).
-func (p *stdioPeer) probe(ctx context.Context, limit time.Duration) (finding, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSilent)
-	defer cancel()
-	reply, err := p.call(ctx, discoverRequest(), modernVersion, nil)
-	if err != nil {
-		return finding{}, err
+// meet finds out what the server speaks and shakes hands (2026-07-28,
+// basic/transports/stdio, backward compatibility). A server that stays silent is
+// sent initialize beside the probe: it may ignore what it does not know, or still be
+// starting. It is not killed for that, since npx and uvx are silent while they
+// download, and half a download left behind breaks the next start as well.
+func (p *stdioPeer) meet(ctx context.Context, d *Dialer, limit time.Duration) (finding, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of the probe, if it is still without an answer
+	probed := make(chan probe, 1)
+	p.wg.Go(func() { probed <- p.probe(ctx) })
+	silence := time.NewTimer(limit)
+	defer silence.Stop()
+	select {
+	case found := <-probed:
+		return p.settle(ctx, d, found)
+	case <-silence.C:
+	case <-ctx.Done():
+		return legacyFinding, context.Cause(ctx)
 	}
-	return judge(reply)
+	p.hooks.remark("the server has not answered server/discover so far; sending initialize too")
+	err := p.initialize(ctx, d, legacyFinding.eras)
+	// One that was starting has answered both, in this order.
+	var found probe
+	silence.Reset(late)
+	select {
+	case found = <-probed:
+	case <-silence.C: // it ignores what it does not know
+		return legacyFinding, err
+	}
+	if found.err != nil {
+		return legacyFinding, err
+	}
+	if err == nil { // it was spoken to in the legacy era, and stays so
+		info := *p.info.Load()
+		info.Eras = found.eras
+		p.info.Store(&info)
+		return found.finding, nil
+	}
+	return p.settle(ctx, d, found)
+}
+
+// settle goes on from what the probe has found.
+func (p *stdioPeer) settle(ctx context.Context, d *Dialer, found probe) (finding, error) {
+	if found.err != nil {
+		return legacyFinding, found.err
+	}
+	found.answered = true
+	if choose(p.dial.want.Era, found.eras) == shannon.EraModern {
+		p.info.Store(modernInfo(found.finding))
+		return found.finding, nil
+	}
+	return found.finding, p.initialize(ctx, d, found.eras)
+}
+
+// probe is what came of server/discover.
+type probe struct {
+	finding
+	err error
+}
+
+// probe asks the server which versions it speaks.
+func (p *stdioPeer) probe(ctx context.Context) (found probe) {
+	var reply wire.Reply
+	if reply, found.err = p.call(ctx, discoverRequest(), modernVersion, nil); found.err == nil {
+		found.finding, found.err = judge(reply)
+	}
+	return found
 }
 
 func (p *stdioPeer) initialize(ctx context.Context, d *Dialer, eras []shannon.Era) error {

@@ -104,7 +104,10 @@ func TestStdioHandshake(t *testing.T) {
 		started int
 	}{
 		{script: "legacy", era: legacy, eras: []shannon.Era{legacy}, started: 1},
-		{script: "legacy-silent", era: legacy, eras: []shannon.Era{legacy}, started: 2},
+		{script: "legacy-silent", era: legacy, eras: []shannon.Era{legacy}, started: 1},
+		{script: "slow-legacy", era: legacy, eras: []shannon.Era{legacy}, started: 1},
+		{script: "slow-dual", era: legacy, eras: []shannon.Era{modern, legacy}, started: 1},
+		{script: "slow-modern-only", era: modern, eras: []shannon.Era{modern}, started: 1},
 		{script: "legacy-dies", era: legacy, eras: []shannon.Era{legacy}, started: 2},
 		{script: "points-back", era: legacy, eras: []shannon.Era{legacy}, started: 1},
 		{script: "dual", era: modern, eras: []shannon.Era{modern, legacy}, started: 1},
