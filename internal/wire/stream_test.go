@@ -662,13 +662,12 @@ func echo(r io.Reader, w io.WriteCloser, batch int) {
 		if err != nil {
 			return
 		}
-		e, err := Scan(line)
-		if err != nil || e.Kind != KindRequest {
-			continue
+		if e, err := Scan(line); err == nil && e.Kind == KindRequest {
+			reply := AppendResult(make([]byte, 0, len(line)+64), e.Get(FieldID), e.Get(FieldParams))
+			held = append(held, append(reply, '\n'))
 		}
-		reply := AppendResult(make([]byte, 0, len(line)+64), e.Get(FieldID), e.Get(FieldParams))
-		held = append(held, append(reply, '\n'))
-		if len(held) < batch && lines.i < lines.n {
+		// Behind what is no request there may be nothing more, and callers who wait.
+		if len(held) == 0 || len(held) < batch && lines.i < lines.n {
 			continue
 		}
 		var out []byte
