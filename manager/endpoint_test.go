@@ -72,7 +72,7 @@ func TestBytesPassUnaltered(t *testing.T) {
 			"web": func(t *testing.T, o mcptest.Options) *mcptest.Client { return mcptest.Dial(t, web.URL, o) },
 		} {
 			t.Run(name+"/"+version, func(t *testing.T) {
-				o := mcptest.Options{Version: version}
+				o := mcptest.Options{Version: version, Timeout: time.Minute}
 				a, b := direct(t, o), mcptest.Dial(t, url+"/servers/"+name+"/mcp", o)
 				for _, c := range []*mcptest.Client{a, b} {
 					if r := c.Open(); r.Err != nil || r.Result == nil {
@@ -98,7 +98,7 @@ func TestTools(t *testing.T) {
 	url := endpoint(t, m)
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
-			c := mcptest.Dial(t, url+"/mcp", mcptest.Options{Version: version})
+			c := mcptest.Dial(t, url+"/mcp", mcptest.Options{Version: version, Timeout: time.Minute})
 			if r := c.Open(); r.Result == nil {
 				t.Fatalf("open: %s %v", r.Raw, r.Err)
 			}
@@ -150,7 +150,7 @@ func TestNothingIsCrossed(t *testing.T) {
 	tools := []string{"old__slow", "new__slow", "web-old__slow", "web-new__slow", "old__echo", "new__echo", "web-old__echo", "web-new__echo"}
 	var wg sync.WaitGroup
 	for i := range 64 {
-		c := mcptest.Dial(t, url, mcptest.Options{Version: versions[i%len(versions)]})
+		c := mcptest.Dial(t, url, mcptest.Options{Version: versions[i%len(versions)], Timeout: time.Minute})
 		wg.Go(func() {
 			if r := c.Open(); r.Result == nil {
 				t.Errorf("open: %s %v", r.Raw, r.Err)
@@ -185,7 +185,7 @@ func TestListChangesAreSeen(t *testing.T) {
 	for _, path := range []string{"/mcp", "/servers/old/mcp", "/servers/new/mcp"} {
 		for _, version := range versions {
 			t.Run(path+"/"+version, func(t *testing.T) {
-				c := mcptest.Dial(t, url+path, mcptest.Options{Version: version})
+				c := mcptest.Dial(t, url+path, mcptest.Options{Version: version, Timeout: time.Minute})
 				if r := c.Open(); r.Result == nil {
 					t.Fatalf("open: %s %v", r.Raw, r.Err)
 				}
@@ -236,7 +236,7 @@ func TestCancellation(t *testing.T) {
 	for _, version := range versions {
 		for _, server := range []string{"web-old", "web-new", "pipe-old", "pipe-new"} {
 			t.Run(server+"/"+version, func(t *testing.T) {
-				c := mcptest.Dial(t, url+"/mcp", mcptest.Options{Version: version})
+				c := mcptest.Dial(t, url+"/mcp", mcptest.Options{Version: version, Timeout: time.Minute})
 				if r := c.Open(); r.Result == nil {
 					t.Fatalf("open: %s %v", r.Raw, r.Err)
 				}

@@ -87,7 +87,7 @@ func TestBadServers(t *testing.T) {
 		t.Errorf("good servers waited %s for bad ones", d)
 	}
 	url := endpoint(t, m)
-	c := mcptest.Dial(t, url+"/mcp", mcptest.Options{})
+	c := mcptest.Dial(t, url+"/mcp", mcptest.Options{Timeout: time.Minute})
 	c.Open()
 	for _, shout := range []string{strings.Repeat(strings.Repeat("x", 1000)+"\n", 5000), strings.Repeat("x", 5<<20)} {
 		if _, err := m.CallTool(t.Context(), "loud", "stderr", []byte(fmt.Sprintf(`{"text":%q}`, shout))); err != nil {
@@ -138,7 +138,7 @@ func TestBadServers(t *testing.T) {
 	var asked sync.WaitGroup
 	for name := range tests {
 		asked.Go(func() {
-			r := mcptest.Dial(t, url+"/servers/"+name+"/mcp", mcptest.Options{}).Call("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}`)
+			r := mcptest.Dial(t, url+"/servers/"+name+"/mcp", mcptest.Options{Timeout: time.Minute}).Call("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}`)
 			if r.Error == nil {
 				t.Errorf("the endpoint of %s answers %s %v", name, r.Raw, r.Err)
 			}
@@ -293,7 +293,7 @@ func TestNothingIsStarted(t *testing.T) {
 			t.Fatalf("something was started: %v", pids)
 		}
 	}
-	c := mcptest.Dial(t, endpoint(t, m)+"/mcp", mcptest.Options{})
+	c := mcptest.Dial(t, endpoint(t, m)+"/mcp", mcptest.Options{Timeout: time.Minute})
 	c.Open()
 	if list := string(c.Call("tools/list", "").Result); !strings.Contains(list, "known__echo") {
 		t.Errorf("what is known is not listed: %s", list)

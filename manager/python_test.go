@@ -273,7 +273,7 @@ func TestNumber17(t *testing.T) {
 	}
 	add(t, m, fake(t, "one", mcptest.Script{Versions: []string{"2025-11-25"}}))
 	for _, path := range []string{"/mcp", "/servers/one/mcp"} {
-		c := mcptest.Dial(t, endpoint(t, m)+path, mcptest.Options{})
+		c := mcptest.Dial(t, endpoint(t, m)+path, mcptest.Options{Timeout: time.Minute})
 		c.Open()
 		if r := c.Call("ping", ""); string(r.Result) != "{}" {
 			t.Errorf("%s: ping got %s %v", path, r.Raw, r.Err)
