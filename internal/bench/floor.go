@@ -82,8 +82,8 @@ var (
 	buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 )
 
-// ServeHTTP implements [http.Handler].
-func (p *pipe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// withBody reads a request's body into a pooled buffer, which is h's until it returns.
+func withBody(w http.ResponseWriter, r *http.Request, h func(body []byte)) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	body, err := readBody(r.Body, r.ContentLength, *buf)
@@ -92,6 +92,15 @@ func (p *pipe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	*buf = body
+	h(body)
+}
+
+// ServeHTTP implements [http.Handler].
+func (p *pipe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	withBody(w, r, func(body []byte) { p.relay(w, r, body) })
+}
+
+func (p *pipe) relay(w http.ResponseWriter, r *http.Request, body []byte) {
 	end := -1
 	if bytes.HasPrefix(body, []byte(idHead)) {
 		end = bytes.IndexByte(body[len(idHead):], ',')
@@ -190,40 +199,34 @@ func httpFloor(url string) (http.Handler, error) {
 	}
 	transport := newTransport()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		body, err := readBody(r.Body, r.ContentLength, *buf)
-		if err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		out := template.WithContext(r.Context())
-		out.Header = r.Header
-		// Not of the pool's: the transport may read it after it has the answer.
-		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(bytes.Clone(body))), int64(len(body))
-		*buf = body
-		res, err := transport.RoundTrip(out)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		defer res.Body.Close()
-		answer, err := readBody(res.Body, res.ContentLength, nil)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		h := w.Header()
-		for _, name := range []string{"Content-Type", "Mcp-Session-Id"} {
-			if v := res.Header[name]; v != nil {
-				h[name] = v
+		withBody(w, r, func(body []byte) {
+			out := template.WithContext(r.Context())
+			out.Header = r.Header
+			// Not of the pool's: the transport may read it after it has the answer.
+			out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(bytes.Clone(body))), int64(len(body))
+			res, err := transport.RoundTrip(out)
+			if err != nil {
+				w.WriteHeader(http.StatusBadGateway)
+				return
 			}
-		}
-		if len(answer) == 0 {
-			w.WriteHeader(res.StatusCode)
-			return
-		}
-		writeBody(w, answer)
+			defer res.Body.Close()
+			answer, err := readBody(res.Body, res.ContentLength, nil)
+			if err != nil {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			h := w.Header()
+			for _, name := range []string{"Content-Type", "Mcp-Session-Id"} {
+				if v := res.Header[name]; v != nil {
+					h[name] = v
+				}
+			}
+			if len(answer) == 0 {
+				w.WriteHeader(res.StatusCode)
+				return
+			}
+			writeBody(w, answer)
+		})
 	}), nil
 }
 

@@ -180,33 +180,27 @@ func upstreamHandler(events bool) http.Handler {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		body, err := readBody(r.Body, r.ContentLength, *buf)
-		if err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		*buf = body
-		out := make([]byte, 0, len(body)+128)
-		if events {
-			out = append(out, "event: message\ndata: "...)
-		}
-		before := len(out)
-		out = appendAnswer(out, body)
-		if len(out) == before {
-			w.WriteHeader(http.StatusAccepted)
-			return
-		}
-		if events {
-			out = append(out, "\n\n"...)
-		}
-		h := w.Header()
-		h["Content-Type"] = contentType
-		if string(member(body, "method")) == `"initialize"` {
-			h["Mcp-Session-Id"] = []string{"session-" + strconv.FormatInt(sessions.Add(1), 10)}
-		}
-		writeBody(w, out)
+		withBody(w, r, func(body []byte) {
+			out := make([]byte, 0, len(body)+128)
+			if events {
+				out = append(out, "event: message\ndata: "...)
+			}
+			before := len(out)
+			out = appendAnswer(out, body)
+			if len(out) == before {
+				w.WriteHeader(http.StatusAccepted)
+				return
+			}
+			if events {
+				out = append(out, "\n\n"...)
+			}
+			h := w.Header()
+			h["Content-Type"] = contentType
+			if string(member(body, "method")) == `"initialize"` {
+				h["Mcp-Session-Id"] = []string{"session-" + strconv.FormatInt(sessions.Add(1), 10)}
+			}
+			writeBody(w, out)
+		})
 	})
 }
 

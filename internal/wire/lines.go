@@ -8,8 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 // ErrTooLarge is in the chain of a [*TooLargeError].
 var ErrTooLarge = errors.New("message too large")
 
@@ -25,7 +23,7 @@ type TooLargeError struct {
 
 // Error implements error.
 func (e *TooLargeError) Error() string {
-	return "a message of more than " + itoa(e.Limit) + " bytes"
+	return "a message of more than " + strconv.Itoa(e.Limit) + " bytes"
 }
 
 // Unwrap returns [ErrTooLarge].

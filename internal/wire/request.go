@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -273,5 +274,5 @@ func (e *Exit) Error() string {
 	if e.Signal != "" {
 		return "the process was ended by signal " + e.Signal
 	}
-	return "the process exited with code " + itoa(e.Code)
+	return "the process exited with code " + strconv.Itoa(e.Code)
 }
